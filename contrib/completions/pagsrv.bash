@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# Completion of the pagsrv command for bash. Put it where bash-completion looks
+# (/usr/share/bash-completion/completions/pagsrv), or source it from ~/.bashrc.
+# A test holds the words here against the command's own grammar.
+
+# The options of command $1; those that take a value end with =.
+_pagsrv_options() {
+    case $1 in
+        broker) echo --config= ;;
+        session) echo --broker ;;
+        pagsh) echo --keep-session ;;
+        whoami | doctor) echo --json ;;
+        post)
+            echo --fd= --open= --dial= --listen= --empty --replace --expect= --scope= --mask= \
+                --until= --label= --json -v --verbose
+            ;;
+        open | take | connect) echo --scope= ;;
+        ls) echo -l --long --all --scope= --json ;;
+        stat) echo --scope= --json ;;
+        rm | mv | setperm) echo --scope= --expect= ;;
+        timeout) echo --scope= ;;
+        grant) echo --to= --scope= ;;
+        ungrant) echo --from= --scope= ;;
+        wait) echo --scope= --timeout= ;;
+        watch) echo --scope= --initial --json ;;
+        whois) echo --fd= --pid= --json ;;
+    esac
+    echo --dir= -h --help
+}
+
+# The values of option $1, as far as they can be known.
+_pagsrv_values() {
+    local cur=$2
+    case $1 in
+        --scope) mapfile -t COMPREPLY < <(compgen -W 'session pag user' -- "$cur") ;;
+        --until)
+            mapfile -t COMPREPLY < <(compgen -W 'exit leader lease hup ttl= opens=' -- "$cur")
+            ;;
+        --dial | --listen) mapfile -t COMPREPLY < <(compgen -W 'tcp: unix:' -- "$cur") ;;
+        --open | --config) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+        *) COMPREPLY=() ;;
+    esac
+}
+
+_pagsrv() {
+    local commands='broker session pagsh whoami post open take connect ls stat rm mv setperm
+        timeout grant ungrant wait watch whois peerkeyring doctor'
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local command='' options place word
+    COMPREPLY=()
+    for ((place = 1; place < COMP_CWORD; place++)); do
+        word=${COMP_WORDS[place]}
+        case $word in
+            --dir) ((place++)) ;;
+            --)
+                # What follows is another command's business.
+                mapfile -t COMPREPLY < <(compgen -c -f -- "$cur")
+                return
+                ;;
+            -*) ;;
+            *) [[ -n $command ]] || command=$word ;;
+        esac
+    done
+    options=$(_pagsrv_options "$command")
+    if [[ $prev == -* && " ${options//$'\n'/ } " == *" $prev= "* ]]; then
+        _pagsrv_values "$prev" "$cur"
+    elif [[ -z $command ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$commands --dir -h --help --version" -- "$cur")
+    elif [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "${options//=/}" -- "$cur")
+    else
+        case $command in
+            post | open | take | connect | stat | rm | mv | setperm | timeout | grant | ungrant | wait)
+                # Bare names only: bash breaks words at the colon of a scope.
+                mapfile -t COMPREPLY < <(compgen -W "$(pagsrv ls 2>/dev/null | sed 's,^[^/]*/,,')" \
+                    -- "$cur")
+                ;;
+            peerkeyring)
+                mapfile -t COMPREPLY < <(compgen -W 'install remove status serve' -- "$cur")
+                ;;
+        esac
+    fi
+}
+
+complete -F _pagsrv pagsrv

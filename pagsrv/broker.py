@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: MIT
+"""The broker: all of pagsrv's judgement, none of its I/O.
+
+A request comes in with the handles that travelled beside it and what the kernel
+says of them; effects go out. The law: `handle` never raises for what a peer
+sent, and every handle that enters is stored, given or dropped, exactly once. It
+refuses to know descriptors, clocks, randomness and sockets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Generic, NamedTuple
+
+from pagsrv import changing, opening, posting
+from pagsrv.board import Board
+from pagsrv.effects import Answer, Drop, Effect, Hangup
+from pagsrv.errors import Denied, InvalidParameter, QuotaExceeded, Refused
+from pagsrv.facts import Isolation, RingFacts
+from pagsrv.limits import Limits
+from pagsrv.messages import (
+    Attach,
+    Grant,
+    Known,
+    List,
+    Open,
+    OpenMany,
+    Post,
+    Prove,
+    Remove,
+    Rename,
+    Request,
+    SetMask,
+    SetTimeout,
+    Stat,
+    Take,
+    TakeMany,
+    Ungrant,
+    Wait,
+    Watch,
+    WhoAmI,
+    Whois,
+)
+from pagsrv.model import Entry, Given, H, Moment, Peer, PeerId, Process
+from pagsrv.names import Scope
+from pagsrv.scopes import Scopes
+
+
+class About(NamedTuple):
+    """What a broker says of itself."""
+
+    broker: str
+    uid: int
+    dir: str
+
+
+class Broker(Generic[H]):
+    """The spine: one peer's request to effects."""
+
+    def __init__(self, about: About, limits: Limits, random: Callable[[], str]) -> None:
+        self.about = about
+        self.limits = limits
+        self.board: Board[H] = Board(limits)
+        self.scopes: Scopes[H] = Scopes(self.board, about.broker, about.dir, random)
+        self.peers: dict[PeerId, Peer] = {}
+        self.calls = 0
+        self.refusals = 0
+        self._connections: Counter[int] = Counter()
+
+    @property
+    def epoch(self) -> int:
+        """Standing answers of an older epoch are void."""
+        return self.board.store.epoch
+
+    def welcome(
+        self, peer: Peer, kernel: Given[H] | None = None, *, crowded: bool = False
+    ) -> list[Effect[H]]:
+        """Admit *peer*, or say no and hang up: not served here, or a budget used up.
+
+        *crowded*: the process around this broker is near its own limit of descriptors.
+        """
+        self.peers[peer.id] = peer
+        self._connections[peer.uid] += 1
+        own = self.about.uid
+        if own not in (0, peer.uid):
+            return self._turn_away(
+                peer,
+                Denied(f"this broker serves uid {own} only, and you are uid {peer.uid}; run your "
+                       "own with `pagsrv broker`, or ask the machine's at /run/pagsrv"),
+            )  # fmt: skip
+        if self._connections[peer.uid] > self.limits.connections_per_uid:
+            most = self.limits.connections_per_uid
+            return self._turn_away(
+                peer, QuotaExceeded(f"uid {peer.uid} has {most} connections; close some")
+            )
+        if crowded:
+            return self._turn_away(
+                peer, QuotaExceeded("the broker is near its own limit of descriptors; try again")
+            )
+        self.scopes.welcome(peer)
+        if kernel is not None:
+            self.scopes.believe_kernel(peer, kernel)
+        return []
+
+    def _turn_away(self, peer: Peer, error: Refused) -> list[Effect[H]]:
+        self.refusals += 1
+        return [Answer(peer.id, error), Hangup(peer.id, str(error))]
+
+    def handle(
+        self, peer: Peer, request: Request, given: Given[H], when: Moment
+    ) -> list[Effect[H]]:
+        """Judge and apply *request*; what is left in *given* afterwards is dropped."""
+        self.calls += 1
+        effects = self.expire(when) if self.timed else []
+        try:
+            if request.CHANGES and not peer.changes:
+                raise Denied(
+                    "this connection has not announced changes: call Attach with changes true, "
+                    "from the process that connected"
+                )
+            effects += self._judge(given.behalf or peer, request, given, when)
+        except Refused as error:
+            self.refusals += 1
+            effects.append(Answer(peer.id, error))
+        effects += [Drop(handle) for handle in given.handles]
+        given.handles.clear()
+        effects += self.scopes.turns(when)
+        effects += self.board.drain(when)
+        return effects
+
+    def _judge(  # noqa: C901 -- one case for each method
+        self, peer: Peer, request: Request, given: Given[H], when: Moment
+    ) -> list[Effect[H]]:
+        board = self.board
+        match request:
+            case Open() | Take() | Stat():
+                reference = board.reference(request.name, request.scope)
+                if isinstance(request, Stat):
+                    return board.stat(peer, reference)
+                verb = opening.open_one if isinstance(request, Open) else opening.take_one
+                return verb(board, peer, reference, when)
+            case Attach():
+                return self.scopes.attach(peer, request, given)
+            case Prove():
+                return self.scopes.prove(peer, request, given)
+            case OpenMany():
+                return opening.open_many(board, peer, request.names, when)
+            case TakeMany():
+                return opening.take_many(board, peer, request.names, when)
+            case List():
+                return board.listing(peer, request)
+            case Post():
+                return posting.post(board, peer, request, given, when)
+            case Wait():
+                return board.wait(peer, request, when)
+            case Watch():
+                return board.watch(peer, request, when)
+            case Whois():
+                return [Answer(peer.id, Known(given.known))]
+            case WhoAmI():
+                return self.scopes.who_am_i(peer)
+        return self._change(peer, request, given, when)
+
+    def _change(
+        self, peer: Peer, request: Request, given: Given[H], when: Moment
+    ) -> list[Effect[H]]:
+        board = self.board
+        match request:
+            case Remove():
+                return changing.remove(board, peer, request)
+            case Rename():
+                return changing.rename(board, peer, request)
+            case SetMask():
+                return changing.set_mask(board, peer, request)
+            case SetTimeout():
+                return changing.set_timeout(board, peer, request, when)
+            case Grant():
+                return changing.grant(board, peer, request, given)
+            case Ungrant():
+                return changing.ungrant(board, peer, request)
+        raise InvalidParameter("method", f"{request.METHOD} is not the board's to answer")
+
+    def lent(self, entries: tuple[Entry[H], ...], peer: Peer, wall: float) -> list[Effect[H]]:
+        """Account for a standing answer given once more; *wall* is seconds since 1970."""
+        for entry in entries:
+            entry.opens += 1
+            entry.last_opened = wall
+        board = self.board
+        board.opens += len(entries)
+        if not board.watches.watchers:
+            return []
+        for entry in entries:
+            board.note("opened", entry, peer)
+        return board.drain(Moment(0, wall))
+
+    @property
+    def timed(self) -> bool:
+        """Whether anything here has a deadline at all; mostly nothing has."""
+        board = self.board
+        return bool(board.store.timed or board.watches.waiters or self.scopes.attaching)
+
+    def expire(self, when: Moment) -> list[Effect[H]]:
+        """Take down what is past its deadline, and answer who waited too long."""
+        effects: list[Effect[H]] = []
+        store = self.board.store
+        deadline = store.next_deadline()
+        if deadline is not None and deadline <= when.boot:
+            for entry in store.due(when.boot):
+                effects += self.board.end(entry, "ttl")
+        if self.board.watches.waiters:
+            effects += self.board.give_up(when)
+        effects += self.scopes.turns(when)
+        return effects + self.board.drain(when) if effects else effects
+
+    def next_deadline(self) -> float | None:
+        """When `expire` next has work, in seconds of CLOCK_BOOTTIME."""
+        deadlines = (
+            self.board.store.next_deadline(),
+            self.board.watches.next_deadline(),
+            self.scopes.next_deadline(),
+        )
+        return min((one for one in deadlines if one is not None), default=None)
+
+    def exited(self, process: Process[H], when: Moment) -> list[Effect[H]]:
+        """A process is gone: end what waited for it."""
+        entries, handles = self.board.store.processes.exited(process)
+        effects: list[Effect[H]] = [Drop(handle) for handle in handles]
+        for entry in entries:
+            why = "exit" if f"exit={process.facts.pid}" in entry.until else "leader"
+            effects += self.board.end(entry, why)
+        return effects + self.board.drain(when)
+
+    def ring_seen(
+        self, ring: RingFacts, isolation: Isolation, loose: str, when: Moment
+    ) -> list[Effect[H]]:
+        """The kernel's word on one session's ring, from a look between requests."""
+        effects = self.scopes.seen(ring, isolation, loose, when)
+        return effects + self.board.drain(when)
+
+    def emptied(self, scope: Scope, when: Moment) -> list[Effect[H]]:
+        """No process is left in the session *scope*, whatever descriptors still pin its ring."""
+        effects = self.scopes.emptied(scope)
+        return effects + self.board.drain(when)
+
+    def hung_up(self, entry: Entry[H], when: Moment) -> list[Effect[H]]:
+        """The other end of a posted descriptor is gone: end the entry."""
+        return self.board.end(entry, "hup") + self.board.drain(when)
+
+    def goodbye(self, peer: Peer, when: Moment) -> list[Effect[H]]:
+        """Forget *peer*: its leases end, its watches and turns too."""
+        if self.peers.pop(peer.id, None) is None:
+            return []
+        self._connections[peer.uid] -= 1
+        board = self.board
+        board.watches.forget(peer.id)
+        effects: list[Effect[H]] = []
+        for entry in list(board.store.leases.get(peer.id, ())):
+            effects += board.end(entry, "lease", peer)
+        self.scopes.goodbye(peer)
+        effects += self.scopes.turns(when)
+        return effects + board.drain(when)

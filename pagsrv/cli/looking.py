@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: MIT
+"""whoami, ls, stat, wait and watch: what is there, and what happens.
+
+The law: nothing here changes the board; JSON is the broker's answer as it came. It
+refuses to know how text is written out.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pagsrv.cli import render
+from pagsrv.client.blocking import connect
+from pagsrv.names import KINDS, parse_reference, parse_scope
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pagsrv.messages import EntryView, EventView, Identity
+
+_LISTED = ("MASK", "RIGHTS", "KIND", "ACCESS", "OWNER", "OPENS", "AGE", "UNTIL", "NAME")
+
+
+def _check(given: argparse.Namespace) -> None:
+    if given.scope is not None:
+        parse_scope(given.scope)
+
+
+def whoami(given: argparse.Namespace) -> int:
+    """whoami, from what the parser found."""
+    with connect(given.dir) as board:
+        identity = board.whoami()
+        proofs = [] if given.json else board.health().proofs
+    if given.json:
+        render.as_json(identity)
+    else:
+        _introduce(identity, proofs)
+    return 0
+
+
+def _introduce(identity: Identity, taken: list[str]) -> None:
+    render.pairs([("uid", str(identity.uid)), ("broker", identity.broker), ("at", identity.dir)])
+    render.line()
+    proofs = [(proof.scope, proof.proof, proof.isolation) for proof in identity.scopes]
+    render.table(("SCOPE", "PROVED BY", "ISOLATION"), proofs)
+    if identity.refused:
+        render.line()
+        render.table(("NOT PROVED", "WHY"), [(one.scope, one.why) for one in identity.refused])
+    render.line()
+    render.line(_how(identity, taken))
+    if identity.default is None:
+        render.line("A post needs --scope: there is no scope here that keeps others out.")
+    else:
+        render.line(f"A post goes to {render.plain(identity.default)} unless --scope is said.")
+
+
+def _how(identity: Identity, taken: list[str]) -> str:
+    """By which of the proofs *taken*, best first, the session was proved, and why by that."""
+    told = f"This broker takes, best first: {render.plain(', '.join(taken))}."
+    by = {one.proof for one in identity.scopes if one.scope.startswith("session:")}
+    if "kernel" in by:
+        return f"{told} Your session is what the kernel itself says (SO_PEERKEYRING)."
+    if by and "kernel" not in taken:
+        return (
+            f"{told} Your session is what you could show, since the kernel says nothing of it "
+            "here (`pagsrv peerkeyring status`)."
+        )
+    return told
+
+
+def ls(given: argparse.Namespace) -> int:
+    """ls, from what the parser found."""
+    _check(given)
+    with connect(given.dir) as board:
+        entries = board.list(given.scope, all=given.all)
+    entries.sort(key=_order)
+    if given.json:
+        for entry in entries:
+            render.as_json(entry)
+    elif given.long:
+        now = time.time()
+        render.table(_LISTED, [_row(entry, now) for entry in entries])
+    else:
+        for entry in entries:
+            render.line(render.plain(f"{entry.scope}/{entry.name}"))
+    return 0
+
+
+def _order(entry: EntryView) -> tuple[int, int, str]:
+    """Innermost scope first, as names are looked up."""
+    kind, _, number = entry.scope.partition(":")
+    rank = [*KINDS].index(kind) if kind in KINDS else len(KINDS)
+    return rank, int(number) if number.isdigit() else 0, entry.name
+
+
+def _row(entry: EntryView, now: float) -> tuple[str, ...]:
+    return (
+        entry.mask,
+        entry.rights or "-",
+        (entry.kind or "-") if entry.assigned else "empty",
+        entry.access or "-",
+        f"{entry.owner.uid}:{entry.owner.gid}",
+        str(entry.opens),
+        render.age(now - entry.created),
+        ",".join(entry.until) or "-",
+        f"{entry.scope}/{entry.name}",
+    )
+
+
+def stat(given: argparse.Namespace) -> int:
+    """stat, from what the parser found."""
+    _check(given)
+    parse_reference(given.name)
+    with connect(given.dir) as board:
+        entry = board.stat(given.name, given.scope)
+    if given.json:
+        render.as_json(entry)
+    else:
+        render.pairs(_facts(entry))
+    return 0
+
+
+def _facts(entry: EntryView) -> list[tuple[str, str]]:
+    what = f"{entry.kind}, {entry.access or 'no'} access" if entry.assigned else "empty"
+    facts = [
+        ("scope", entry.scope),
+        ("name", entry.name),
+        ("is", what),
+        ("mask", entry.mask),
+        ("your rights", entry.rights or "none"),
+        ("owner", f"uid {entry.owner.uid}, gid {entry.owner.gid}"),
+        ("posted by", _poster(entry)),
+        ("until", ", ".join(entry.until) or "removed"),
+        ("generation", str(entry.generation)),
+        ("created", _moment(entry.created)),
+        ("opened", _opened(entry)),
+    ]
+    facts += [(f"label {key}", value) for key, value in entry.labels.items()]
+    if entry.granted_from is not None:
+        facts.append(("granted from", entry.granted_from))
+    return facts
+
+
+def _poster(entry: EntryView) -> str:
+    poster = entry.poster
+    if poster is None:
+        return "nobody known"
+    gone = "" if poster.alive else ", which has exited"
+    return f"process {poster.pid} ({poster.comm}){gone}"
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _opened(entry: EntryView) -> str:
+    if entry.last_opened is None:
+        return "never"
+    times = "once" if entry.opens == 1 else f"{entry.opens} times"
+    return f"{times}, last {_moment(entry.last_opened)}"
+
+
+def wait(given: argparse.Namespace) -> int:
+    """wait, from what the parser found."""
+    _check(given)
+    parse_reference(given.name)
+    with connect(given.dir) as board:
+        board.wait(given.name, given.scope, timeout=given.timeout)
+    return 0
+
+
+def watch(given: argparse.Namespace) -> int:
+    """watch, from what the parser found; ends by ^C, or with the broker."""
+    _check(given)
+    with connect(given.dir) as board:
+        for event in board.watch(given.scope, initial=given.initial):
+            if given.json:
+                render.as_json(event)
+            else:
+                render.line(_event_line(event))
+    return 0
+
+
+def _event_line(event: EventView) -> str:
+    stamp = time.strftime("%H:%M:%S", time.localtime(event.time))
+    name = event.name if event.scope is None else f"{event.scope}/{event.name}"
+    by = event.by
+    who = "" if by is None else f"by {by.pid} ({by.comm}, uid {by.uid})"
+    parts = [stamp, f"{event.event:<9}", name.removesuffix("/"), who, event.why]
+    return render.plain("  ".join(part for part in parts if part)).rstrip()

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""peerkeyring: have the kernel answer for every peer's session, or no more.
+
+The law: this is root's decision for the whole machine, and one word each; where it
+cannot be, the sentence says what is missing, and nothing has changed. It refuses to
+know what the answer is good for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
+
+from pagsrv.cli import render
+from pagsrv.cli.fail import Usage
+from pagsrv.errors import PagsrvError
+from pagsrv.kernel import iterlink
+from pagsrv.kernel import peerkeyring as kernel
+
+if TYPE_CHECKING:
+    import argparse
+
+_BACKLOG = 128
+
+
+class CannotServe(PagsrvError):
+    """The place to serve at cannot be used."""
+
+
+def peerkeyring(given: argparse.Namespace) -> int:
+    """peerkeyring, from what the parser found; of `status`, 0 if the kernel answers, else 1."""
+    actions = {"install": _install, "remove": _remove, "status": _status, "serve": _serve}
+    action = actions.get(given.action)
+    if action is None:
+        raise Usage(f"{given.action!r} is neither install, remove, status nor serve", "peerkeyring")
+    if given.dir is not None and action is not _serve:
+        raise Usage("only serve has a directory: leave --dir out", "peerkeyring")
+    return action(given.dir)
+
+
+def _install(_: str | None) -> int:
+    kernel.install()
+    return 0
+
+
+def _remove(_: str | None) -> int:
+    kernel.remove()
+    return 0
+
+
+def _status(_: str | None) -> int:
+    status = kernel.status()
+    render.line(f"SO_PEERKEYRING is {status.found}" + (f"; {status.do}" if status.do else ""))
+    return 0 if status.ok else 1
+
+
+def _serve(directory: str | None) -> NoReturn:
+    """Give iterators until a signal comes."""
+    name = os.path.basename(iterlink.PATH)
+    path = iterlink.PATH if directory is None else os.path.join(directory, name)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Loaded first: where that is impossible nobody shall find a socket.
+    with iterlink.Giver() as giver, _listener(path) as listener:
+        try:
+            render.line(f"serves at {path}")
+            giver.serve(listener)
+        finally:
+            with suppress(OSError):
+                os.unlink(path)
+
+
+def _listener(path: str) -> socket.socket:
+    """A SEQPACKET socket at *path* for everybody, in the place of what an earlier one left."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        _clear(path)
+        sock.bind(path)
+        os.chmod(path, 0o666)  # noqa: S103 -- it shows a process nothing but its own sockets' peers
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise CannotServe(f"{path} cannot be served at: {error.strerror or error}") from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _clear(path: str) -> None:
+    """Unlink a socket at *path* that nobody listens on any more; CannotServe if somebody does."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return  # bind(2) says that it is in use
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise CannotServe(f"somebody serves at {path} already")

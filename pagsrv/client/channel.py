@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""One connection of a program that waits: attached, proved, one call at a time.
+
+The law: the answer to a call is read before the next is sent; a call that was left in
+the middle ends the connection, because its answer would be taken for the next one's.
+It refuses to know the messages: a Call brings its own reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pagsrv.client import conversation, line, where
+from pagsrv.client.conversation import MORE, Attachment, Call
+from pagsrv.client.line import Beside
+from pagsrv.client.proving import session_is_told, wanted
+from pagsrv.errors import NoBroker, Refused
+
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from pagsrv.client.proving import Session
+
+T = TypeVar("T")
+
+
+class Channel:
+    """A connected socket, owned, and what was proved on it."""
+
+    def __init__(
+        self,
+        dir: str | None,  # noqa: A002 -- the option is called --dir
+        scopes: Sequence[str] | None,
+        *,
+        prove: bool,
+    ) -> None:
+        """Connect; NoBroker, Denied."""
+        self._scopes = None if scopes is None else list(scopes)
+        self._prove = prove
+        self._words: list[str] | None = None
+        self.session: Session | None = None
+        self._changes = False
+        self._ended = ""
+        self.attachment: Attachment | None = None
+        sock, self.dir = where.dial(dir)
+        self.sock: socket | None = sock
+
+    def close(self) -> None:
+        """Hang up."""
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            sock.close()
+
+    def connected(self) -> socket:
+        """The socket, still ours; ValueError once closed, NoBroker if that was not by close()."""
+        if self.sock is None:
+            raise NoBroker(self._ended) if self._ended else ValueError("this board is closed")
+        return self.sock
+
+    def give_up(self) -> None:
+        """Close in the middle of a call."""
+        self._ended = line.given_up(self.dir)
+        self.close()
+
+    def another(self) -> Channel:
+        """A connection of the same kind to the same broker, the caller's.
+
+        Attached whatever the scopes: the broker has accepted it then, and so reads what is said on
+        it before what we say afterwards elsewhere, as a watch needs it.
+        """
+        channel = Channel(self.dir, self._scopes, prove=self._prove)
+        try:
+            channel.attach(changes=False)
+        except BaseException:
+            channel.close()
+            raise
+        return channel
+
+    def begin(self, *, changes: bool) -> None:
+        """Attach, where it says anything: every connection has its user scope by itself.
+
+        Where the kernel answers for sessions it has its session too, and bare names would be
+        looked up there first: so who wants the user scope alone has to say so.
+        """
+        if changes or self._scopes != ["user"] or session_is_told(self.connected()):
+            self.attach(changes=changes)
+
+    def attach(self, *, changes: bool) -> None:
+        """Attach, and prove what can be proved; once more if called again."""
+        if self._words is None:
+            self._words, self.session = wanted(self._scopes, prove=self._prove)
+        flow = conversation.attaching(self._words, self.session, changes=changes)
+        self.attachment = self._run(flow)
+        self._changes = changes
+
+    def _run(self, flow: Generator[Call[Any], Any, T]) -> T:
+        """Make the calls that *flow* wants, one after the other."""
+        step, told = flow.send, None
+        try:
+            while True:
+                call = step(told)
+                try:
+                    step, told = flow.send, self.exchange(call)
+                except Refused as refused:
+                    step, told = flow.throw, refused
+        except StopIteration as done:
+            return cast("T", done.value)
+
+    def do(self, call: Call[T]) -> T:
+        """Make *call*, announcing changes first if it is the first to make any."""
+        if call.changes and not self._changes:
+            self.attach(changes=True)
+        return self.exchange(call)
+
+    def exchange(
+        self, call: Call[T], *, sent: bool = False, came: tuple[bytes, Beside, int] | None = None
+    ) -> T:
+        """Send *call*, unless it is *sent*, and read its answer; *came* is the first of it."""
+        sock = self.connected()
+        try:
+            if not sent:
+                self.send(call)
+                sent = True
+            while True:
+                with line.receive(sock) if came is None else line.packet(*came) as packet:
+                    came = None
+                    result = call.read(packet)
+                if result is not MORE:
+                    return cast("T", result)
+        except (Refused, line.Lost):
+            raise
+        except (EOFError, ConnectionResetError):
+            self._ended = line.hung_up(self.dir)
+            self.close()
+            raise NoBroker(self._ended) from None
+        except BaseException as error:
+            # An OSError of sending has sent nothing.
+            if sent or not isinstance(error, OSError):
+                self.give_up()
+            raise
+
+    def send(self, call: Call[Any]) -> None:
+        """Send *call* and no more; a broker that is gone may have left its reason to be read."""
+        line.check(call.packet, call.fds)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            line.send(self.connected(), call.packet, call.fds)

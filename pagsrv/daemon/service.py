@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""What every Varlink service answers, and Health: the daemon's own calls.
+
+The law: nothing here depends on who asks. It refuses to know the board's entries.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pagsrv
+from pagsrv import __version__
+from pagsrv.errors import BOARD, SERVICE, InterfaceNotFound
+from pagsrv.kernel.process import dumpable
+from pagsrv.messages import (
+    Description,
+    GetInfo,
+    GetInterfaceDescription,
+    Health,
+    Info,
+    Reply,
+    Vitals,
+)
+
+if TYPE_CHECKING:
+    from pagsrv.daemon.daemon import Daemon
+
+_SERVICE_INTERFACE = """\
+# The Varlink Service Interface is provided by every varlink service.
+interface org.varlink.service
+
+method GetInfo() -> (
+  vendor: string,
+  product: string,
+  version: string,
+  url: string,
+  interfaces: []string
+)
+
+method GetInterfaceDescription(interface: string) -> (description: string)
+
+error InterfaceNotFound (interface: string)
+
+error MethodNotFound (method: string)
+
+error MethodNotImplemented (method: string)
+
+error InvalidParameter (parameter: string)
+"""
+
+
+def answer(request: GetInfo | GetInterfaceDescription | Health, daemon: Daemon) -> Reply:
+    """The answer to one of the daemon's own calls."""
+    if isinstance(request, GetInfo):
+        return Info("The pagsrv authors", "pagsrv", __version__, "", [SERVICE, BOARD])
+    if isinstance(request, GetInterfaceDescription):
+        if request.interface == SERVICE:
+            return Description(_SERVICE_INTERFACE)
+        if request.interface != BOARD:
+            raise InterfaceNotFound(request.interface)
+        path = os.path.join(os.path.dirname(pagsrv.__file__), f"{BOARD}.varlink")
+        with open(path, encoding="utf-8") as file:
+            return Description(file.read())
+    return _vitals(daemon)
+
+
+def _vitals(daemon: Daemon) -> Vitals:
+    broker = daemon.broker
+    store = broker.board.store
+    return Vitals(
+        __version__,
+        os.getpid(),
+        daemon.uptime(),
+        dumpable() == 1,
+        daemon.sessions.proofs,
+        len(daemon.connections),
+        len(store.spaces),
+        store.count,
+        len(daemon.watchers),
+        store.epoch,
+        broker.calls,
+        broker.board.opens,
+        broker.refusals,
+        daemon.events_lost,
+    )

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""The sessions on the board, looked after: who is in one, whether its ring lives, who is left.
+
+The law: the best proof that is to be had here is taken, and which it is can be asked
+(`proofs`). A ring that is ours is described; of another uid's the kernel's own record is
+read, through a connection that was made in it. It refuses to know what a proof is worth.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from pagsrv.daemon.log import log
+from pagsrv.errors import PagsrvError
+from pagsrv.facts import RingFacts
+from pagsrv.kernel import keys, peerkeyring
+from pagsrv.kernel.bpf import BpfFault
+from pagsrv.kernel.members import Members
+from pagsrv.model import Given
+from pagsrv.names import Scope
+from pagsrv.proofs import kernel, possession
+
+if TYPE_CHECKING:
+    from pagsrv.broker import Broker
+    from pagsrv.daemon.daemon import Daemon
+    from pagsrv.kernel.fd import Fd
+    from pagsrv.kernel.peerkeyring import PeerKeyring
+    from pagsrv.model import Moment, Peer
+
+_OVER = ("revoked", "expired", "gone")
+
+
+class Sessions:
+    """What the daemon knows of sessions; owns the witnesses and the counter of members."""
+
+    def __init__(self, daemon: Daemon, *, end_when_empty: bool) -> None:
+        self._daemon = daemon
+        self._witnesses: dict[Scope, socket.socket] = {}
+        self._empty: set[Scope] = set()
+        self._over: list[RingFacts] = []
+        self.kernel = _answers()
+        self._members = self._counter() if end_when_empty else None
+
+    @staticmethod
+    def _counter() -> Members | None:
+        try:
+            return Members()
+        except BpfFault as fault:
+            log("empty sessions are not noticed", why=str(fault))
+            return None
+
+    @property
+    def proofs(self) -> list[str]:
+        """The proofs this broker takes, best first."""
+        return [*(["kernel"] if self.kernel else []), "possession", "groups", "user"]
+
+    def of(self, sock: socket.socket, uid: int) -> Given[Fd] | None:
+        """What the kernel says of the session of the peer of *sock*, which is *uid*'s.
+
+        None if nobody answers.
+        """
+        record = _asked(sock) if self.kernel else None
+        if record is None:
+            return None
+        verdict = kernel.judge(record, self._daemon.wall)
+        if verdict.ring.state in _OVER:
+            self._over.append(verdict.ring)
+        elif verdict.ok and self.is_of_another(verdict.ring.serial, uid):
+            # Its serial was given away again: the ring that the board still names is no more.
+            self._over.append(verdict.ring._replace(uid=uid))
+        given: Given[Fd] = Given()
+        given.ring, given.why = verdict.ring, verdict.why
+        given.isolation, given.loose = verdict.isolation, verdict.loose
+        return given
+
+    def is_of_another(self, serial: int, uid: int) -> bool:
+        """Whether the board holds a session of that *serial* which is not *uid*'s."""
+        space = self._daemon.broker.board.store.spaces.get(Scope("session", serial))
+        return space is not None and space.uid != uid
+
+    def witness(self, peer: Peer, sock: socket.socket) -> bool:
+        """Remember a connection made in another uid's session, to ask about its ring later.
+
+        True if *sock* is shared from now on, with a duplicate owned here.
+        """
+        if peer.kernel is None or peer.uid == self._daemon.uid:
+            return False
+        if peer.kernel.scope in self._witnesses:
+            return False
+        self._witnesses[peer.kernel.scope] = sock.dup()
+        return True
+
+    def look(self, scope: Scope, uid: int) -> RingFacts | None:
+        """The ring of *scope*, which is *uid*'s, at this moment; None if nobody can say."""
+        if uid == self._daemon.uid:
+            return keys.ring_facts(scope.number)
+        witness = self._witnesses.get(scope)
+        record = None if witness is None else _asked(witness)
+        if record is None:
+            return None
+        ring = kernel.judge(record, self._daemon.wall).ring
+        # Both are the initial namespace's numbers, of which ours for the owner may differ.
+        return ring._replace(uid=uid) if record.key_uid == record.euid else ring
+
+    # ── once a second ──
+
+    def sweep(self, when: Moment) -> None:
+        """Look at the ring of every session on the board, and at who is left in it."""
+        self.kernel = _answers()
+        broker = self._daemon.broker
+        over, self._over = self._over, []
+        for ended in over:
+            self._daemon.carry_out(broker.ring_seen(ended, "linkable", "", when))
+        for scope, uid in broker.scopes.sessions():
+            ring = self.look(scope, uid)
+            if ring is not None:
+                isolation, loose = possession.isolation(ring)
+                self._daemon.carry_out(broker.ring_seen(ring, isolation, loose, when))
+        self._end_empty(broker, when)
+        for scope in self._witnesses.keys() - broker.scopes.forget_idle(self._daemon.uid):
+            self._witnesses.pop(scope).close()
+
+    def _end_empty(self, broker: Broker[Fd], when: Moment) -> None:
+        sessions = [scope for scope, _ in broker.scopes.sessions()]
+        if self._members is None or not sessions:
+            self._empty.clear()
+            return
+        try:
+            counts = self._members.counts()
+        except PagsrvError as error:
+            log("empty sessions are not noticed", why=str(error))
+            return
+        empty = {scope for scope in sessions if not counts[scope.number]}
+        # A task that is being made while the kernel counts may be missed: twice is for sure.
+        for scope in empty & self._empty:
+            self._daemon.carry_out(broker.emptied(scope, when))
+        self._empty = empty
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for witness in self._witnesses.values():
+            witness.close()
+        self._witnesses.clear()
+        if self._members is not None:
+            self._members.close()
+
+
+def _asked(sock: socket.socket) -> PeerKeyring | None:
+    """The kernel's record; None also where somebody else's program answers in its own way."""
+    try:
+        return peerkeyring.ask(sock)
+    except PagsrvError:
+        return None
+
+
+def _answers() -> bool:
+    try:
+        return peerkeyring.answers()
+    except PagsrvError:
+        return False
+
+
+def shut(sock: socket.socket) -> None:
+    """Tell the other end that it is over, though a witness may keep the socket itself."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return

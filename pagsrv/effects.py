@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""What the core wants done, as values.
+
+The law: an effect says who and what, and for every handle whether it is lent
+(stays the board's), given (leaves it) or dropped (nobody's any more). It refuses
+to know how any of it is carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Generic
+
+from msgspec import Struct
+
+from pagsrv.errors import PagsrvError
+from pagsrv.messages import EntryView, EventView, Reply
+from pagsrv.model import Entry, H, PeerId, Process
+
+
+class Answer(Struct, Generic[H]):
+    """Reply to the call that *to* is waiting on.
+
+    *lend* is duplicated on the way out, *give* leaves with the reply. With
+    *standing*, the same request from this peer has the same answer until the
+    epoch moves, and only `Broker.lent` need hear of it.
+    """
+
+    to: PeerId
+    reply: Reply | PagsrvError
+    lend: tuple[H, ...] = ()
+    give: tuple[H, ...] = ()
+    standing: tuple[Entry[H], ...] = ()
+
+
+class Listing(Struct):
+    """Reply with many entries, or with *names*, whatever number of messages that takes."""
+
+    to: PeerId
+    entries: Iterator[EntryView]
+    names: Sequence[str] | None = None
+
+
+class Presence(Struct):
+    """The first events of a watch: what is there now, then live; none of them may be dropped."""
+
+    to: PeerId
+    events: Iterator[EventView]
+
+
+class Tell(Struct):
+    """One event for a watcher; it may be dropped and counted if the watcher is slow."""
+
+    to: PeerId
+    event: EventView
+
+
+class Mind(Struct, Generic[H]):
+    """Look after *handle* until it is dropped: a process's exit, or an entry's hang-up."""
+
+    handle: H
+    subject: Process[H] | Entry[H]
+
+
+class Drop(Struct, Generic[H]):
+    """Close it: nobody owns it any more."""
+
+    handle: H
+
+
+class Hangup(Struct):
+    """Close the connection of *peer*, after what is already answered."""
+
+    peer: PeerId
+    why: str
+
+
+Effect = Answer[H] | Listing | Presence | Tell | Mind[H] | Drop[H] | Hangup

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: MIT
+"""The nouns: who is asking, what was posted, what has happened.
+
+The law: plain values and records; facts of the kernel arrive as arguments. `H`
+is a handle: opaque here, an owned descriptor in the daemon, so that nothing in
+the core can close one. It refuses to know how a fact was learned.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, Literal, NamedTuple, NewType, TypeVar
+
+from msgspec import Struct, field
+
+from pagsrv.facts import FdFacts, Isolation, ProcessFacts, RingFacts
+from pagsrv.messages import Fact, Poster
+from pagsrv.names import EntryName, Scope
+
+H = TypeVar("H")
+PeerId = NewType("PeerId", int)
+"""Names one connection; never used again while the broker runs."""
+
+ProofKind = Literal["kernel", "possession", "groups", "user"]
+EventKind = Literal[
+    "posted", "assigned", "opened", "taken", "renamed", "changed", "granted", "ungranted",
+    "ended", "refused", "linkable", "lost", "present", "live",
+]  # fmt: skip
+
+
+class Moment(NamedTuple):
+    """The two clocks: seconds of CLOCK_BOOTTIME for deadlines, seconds since 1970 for people."""
+
+    boot: float
+    wall: float
+
+
+class Proof:
+    """That a peer is in a scope: how it was shown, and how well the scope isolates."""
+
+    __slots__ = ("isolation", "proof", "scope")
+
+    def __init__(self, scope: Scope, proof: ProofKind, isolation: Isolation) -> None:
+        self.scope = scope
+        self.proof = proof
+        self.isolation = isolation
+
+
+class Witness(Struct, Generic[H]):
+    """A process as a request brings it: its facts and its pidfd, still the request's."""
+
+    facts: ProcessFacts
+    handle: H | None
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What tells it from every other process of this boot."""
+        return self.facts.pid, self.facts.inode
+
+
+class Process(Generic[H]):
+    """A process entries depend on or came from; the board owns *handle*, its pidfd."""
+
+    __slots__ = ("alive", "facts", "handle", "uid", "uses", "view", "waiting")
+
+    def __init__(self, facts: ProcessFacts, handle: H | None, uid: int) -> None:
+        self.facts = facts
+        self.handle = handle
+        self.uid = uid
+        self.alive = True
+        self.uses = 0
+        self.view: Poster | None = None
+        """As entries show it, kept while that is true."""
+        self.waiting: set[Entry[H]] = set()
+
+
+class Peer:
+    """One connection's other end, as the kernel described it when it connected."""
+
+    __slots__ = (
+        "asker", "changes", "comm", "gid", "groups", "id", "inode", "kernel", "pid", "proofs",
+        "refused", "scopes", "uid",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 -- one field each of what the kernel reports
+        self, peer_id: PeerId, *, pid: int, uid: int, gid: int, groups: tuple[int, ...], inode: int
+    ) -> None:
+        self.id = peer_id
+        self.pid = pid
+        self.uid = uid
+        self.gid = gid
+        self.groups = frozenset(groups)
+        self.inode = inode
+        self.comm = ""
+        self.changes = False
+        self.kernel: Proof | None = None
+        """What the kernel itself has shown, once and for all: it is of the moment of connect."""
+        self.asker: Peer | None = None
+        """The trusted asker that acts on this peer's behalf; then only possession counts."""
+        self.refused: dict[str, str] = {}
+        self.proofs: dict[Scope, Proof] = {}
+        self.scopes: tuple[Scope, ...] = ()
+
+    def prove(self, proof: Proof) -> None:
+        """Add *proof*; scopes stay in lookup order (session, pag, user)."""
+        self.proofs[proof.scope] = proof
+        if len(self.proofs) == 1:
+            self.scopes = (proof.scope,)
+        else:
+            self.scopes = tuple(sorted(self.proofs, key=lambda scope: _RANK[scope.kind]))
+
+    def forget(self, scope: Scope) -> None:
+        """Drop the proof of *scope*, if there is one."""
+        if self.proofs.pop(scope, None) is not None:
+            self.scopes = tuple(known for known in self.scopes if known != scope)
+
+
+_RANK = {"session": 0, "pag": 1, "user": 2}
+
+
+class Entry(Generic[H]):
+    """One entry; the store owns *handle* (None: empty) and the processes it waits for.
+
+    Its generation is 0 while it is not on the board.
+    """
+
+    __slots__ = (
+        "created", "deadline", "facts", "generation", "gid", "grants", "handle", "labels",
+        "last_opened", "lease", "mask", "name", "opens", "poster", "scope", "turns", "uid",
+        "until", "waits",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 -- an entry is made in one place, whole
+        self, scope: Scope, name: EntryName, *, uid: int, gid: int, mask: int, created: float
+    ) -> None:
+        self.scope = scope
+        self.name = name
+        self.uid = uid
+        self.gid = gid
+        self.mask = mask
+        self.created = created
+        self.generation = 0
+        self.handle: H | None = None
+        self.facts: FdFacts | None = None
+        self.poster: Process[H] | None = None
+        self.last_opened: float | None = None
+        self.opens = 0
+        self.labels: dict[str, str] | None = None
+        self.until: tuple[str, ...] = ()
+        self.waits: tuple[Process[H], ...] = ()
+        self.lease: PeerId | None = None
+        self.deadline: float | None = None
+        self.turns: int | None = None
+        self.grants: tuple[Scope, ...] = ()
+
+
+class By(Struct):
+    """Who did it, for events; comm is what the process called itself, decoration only."""
+
+    uid: int
+    pid: int
+    comm: str
+
+
+class Event(Struct, Generic[H]):
+    """Something that has happened on the board; *hearers* may know of it."""
+
+    event: EventKind
+    scope: Scope | None
+    name: str
+    generation: int = 0
+    by: By | None = None
+    why: str = ""
+    entry: Entry[H] | None = None
+    hearers: tuple[PeerId, ...] = ()
+
+
+class Given(Struct, Generic[H]):
+    """What came with a request, and what the kernel says of it.
+
+    *handles* is everything not yet owned: whatever a request leaves in it is dropped.
+    """
+
+    handles: list[H] = field(default_factory=list)
+    posted: H | None = None
+    facts: FdFacts | None = None
+    poster: Witness[H] | None = None
+    ends: list[Witness[H] | None] = field(default_factory=list)
+    pag: int | None = None
+    no_pag: str = ""
+    ring: RingFacts | None = None
+    isolation: Isolation = "none"
+    loose: str = ""
+    behalf: Peer | None = None
+    known: list[Fact] = field(default_factory=list)
+    why: str = ""
+    key: int = 0
+
+    def claim(self, handle: H | None) -> None:
+        """*handle* has an owner now."""
+        if handle is not None:
+            self.handles.remove(handle)

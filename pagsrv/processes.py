@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+"""The processes that entries came from or wait for: one pidfd each, however many entries.
+
+The law: a process is known while some entry uses it; its handle is owned here
+from `adopt` on and handed back by `release` or `exited`. It refuses to know how
+an exit is noticed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Generic
+
+from pagsrv.errors import QuotaExceeded
+from pagsrv.model import Entry, H, Process, Witness
+
+
+class Processes(Generic[H]):
+    """Every process in use, by what the kernel calls it."""
+
+    def __init__(self, per_uid: int) -> None:
+        self._per_uid = per_uid
+        self._known: dict[tuple[int, int], Process[H]] = {}
+        self._count: Counter[int] = Counter()
+
+    def knows(self, witness: Witness[H]) -> bool:
+        """Whether that process is in use already, so that no further handle is needed."""
+        return witness.key in self._known
+
+    def lives(self, witness: Witness[H]) -> bool:
+        """Whether its exit can still be waited for."""
+        process = self._known.get(witness.key)
+        return witness.handle is not None or (process is not None and process.alive)
+
+    def admit(self, uid: int, witnesses: list[Witness[H]]) -> None:
+        """QuotaExceeded if those of *witnesses* not known yet would be too many for *uid*."""
+        new = {witness.key for witness in witnesses} - self._known.keys()
+        if self._count[uid] + len(new) > self._per_uid:
+            raise QuotaExceeded(
+                f"entries of uid {uid} already wait for {self._per_uid} processes, the most this "
+                "broker follows for one user; remove some"
+            )
+
+    def adopt(self, uid: int, witness: Witness[H]) -> tuple[Process[H], bool]:
+        """The process, now used once more; True if the witness's handle was taken over."""
+        process = self._known.get(witness.key)
+        if process is None:
+            process = self._known[witness.key] = Process(witness.facts, None, uid)
+            self._count[uid] += 1
+        process.uses += 1
+        new = process.handle is None and witness.handle is not None
+        if new:
+            process.handle = witness.handle
+            process.view = None
+        process.alive = process.handle is not None
+        return process, new
+
+    def release(self, process: Process[H]) -> list[H]:
+        """One use less; the handle of a process nobody uses any more is the caller's."""
+        process.uses -= 1
+        if process.uses:
+            return []
+        self._forget(process)
+        return self._surrender(process)
+
+    def exited(self, process: Process[H]) -> tuple[list[Entry[H]], list[H]]:
+        """It is gone: the entries that waited for it, and its handle, now the caller's.
+
+        Its name is free from now on: without pidfs, a later process of that pid has the same.
+        """
+        process.alive = False
+        process.view = None
+        self._forget(process)
+        return list(process.waiting), self._surrender(process)
+
+    def _forget(self, process: Process[H]) -> None:
+        key = process.facts.pid, process.facts.inode
+        if self._known.get(key) is process:
+            del self._known[key]
+            self._count[process.uid] -= 1
+
+    @staticmethod
+    def _surrender(process: Process[H]) -> list[H]:
+        handle, process.handle = process.handle, None
+        return [] if handle is None else [handle]

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""Whois: all that is known of the peer of a socket, each fact with its evidence.
+
+The law: a fact is what the kernel says, or it is not known and says why; no guess is
+ever an answer, and what a peer says of itself is not asked. What /proc tells is read
+between two looks at the pidfd. It refuses to know what anybody does with a fact.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pagsrv.kernel import peer, peerkeyring, process
+from pagsrv.masks import format_mask
+from pagsrv.messages import Fact
+from pagsrv.names import Scope
+from pagsrv.proofs import groups, kernel
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from pagsrv.facts import ProcessFacts
+    from pagsrv.kernel.fd import Fd
+    from pagsrv.kernel.peer import PeerFacts
+
+_UNSET = "4294967295"
+"""Audit session and login uid of a process that nobody logged in (pam_loginuid(8))."""
+
+_KERNEL, _RACY, _NONE = "kernel", "procfs-racy", "none"
+
+
+def known(fact: str, value: object, evidence: str, strength: str = _KERNEL) -> Fact:
+    """A fact that was learned."""
+    return Fact(fact, str(value), evidence, strength, "")
+
+
+def unknown(fact: str, evidence: str, why: str) -> Fact:
+    """A fact that was not, and why."""
+    return Fact(fact, None, evidence, _NONE, why)
+
+
+def of_socket(
+    sock: socket.socket, named: Callable[[int], bool], *, two_groups: bool = False
+) -> list[Fact]:
+    """What is known of the peer of *sock*, a connected Unix socket, still the caller's.
+
+    *named* says whether a gid has a name; it may be slow. *two_groups*: the older form of a
+    PAG counts, too. PagsrvError if the socket has no peer the kernel would name.
+    """
+    found = peer.identify_shown(sock)
+    pidfd = found.pidfd
+    try:
+        return [
+            *session(sock),
+            *_credentials(found, named, two_groups=two_groups),
+            *of_process(pidfd, "SO_PEERPIDFD"),
+        ]
+    finally:
+        if pidfd is not None:
+            pidfd.close()
+
+
+def of_pidfd(pidfd: Fd, facts: ProcessFacts) -> list[Fact]:
+    """What is known of the process of *pidfd*, whose *facts* are given; both the caller's.
+
+    Of a process that is at the other end of no socket the kernel tells no session and no
+    groups without a race.
+    """
+    why = "the kernel tells this of the peer of a socket only: show one that it connected"
+    evidence = "pidfd, PIDFD_GET_INFO"
+    return [
+        unknown("session", "SO_PEERKEYRING", why),
+        unknown("pag", "SO_PEERGROUPS", why),
+        known("uid", facts.uid, evidence),
+        known("gid", facts.gid, evidence),
+        unknown("groups", "SO_PEERGROUPS", why),
+        *of_process(pidfd, "pidfd"),
+    ]
+
+
+def session(sock: socket.socket) -> Iterator[Fact]:
+    """The session keyring of the peer of *sock* as of connect(2)."""
+    evidence = "SO_PEERKEYRING"
+    record = peerkeyring.ask(sock)
+    verdict = kernel.judge(record, time.time())
+    if not verdict.ok:
+        yield unknown("session", evidence, verdict.why)
+        return
+    ring = verdict.ring
+    yield known("session", Scope("session", ring.serial), evidence)
+    yield known("keyring", ring.name, evidence)
+    yield known("mask", format_mask(ring.mask), evidence)
+    yield Fact("isolation", verdict.isolation, evidence, _KERNEL, verdict.loose)
+
+
+def _credentials(
+    found: PeerFacts, named: Callable[[int], bool], *, two_groups: bool
+) -> Iterator[Fact]:
+    reason = "the kernel gives no pidfd of the peer"
+    if found.pidfd is not None:
+        reason = peer.same_user_namespace(found.pidfd)
+    pag, why = groups.judge(found.groups, named=named, userns_reason=reason, two_groups=two_groups)
+    if pag is None:
+        yield unknown("pag", "SO_PEERGROUPS", why)
+    else:
+        yield known("pag", Scope("pag", pag), "SO_PEERGROUPS")
+    yield known("uid", found.uid, "SO_PEERCRED")
+    yield known("gid", found.gid, "SO_PEERCRED")
+    yield known("groups", " ".join(map(str, found.groups)), "SO_PEERGROUPS")
+
+
+def of_process(pidfd: Fd | None, evidence: str) -> Iterator[Fact]:
+    """What is known of the process of *pidfd*, still the caller's, at this moment."""
+    if pidfd is None:
+        why = "the kernel gives no pidfd that names this process for good"
+        for fact in ("process", "alive", "audit-session", "login-uid", "cgroup", "logind-session"):
+            yield unknown(fact, evidence, why)
+        return
+    yield known("process", process.inode_of(pidfd), f"{evidence}, pidfs inode")
+    facts = process.from_pidfd(pidfd)
+    alive = facts is not None
+    yield known("alive", "yes" if alive else "no", evidence)
+    if facts is not None:
+        yield known("pid", facts.pid, f"{evidence}, PIDFD_GET_INFO")
+    for fact, name in (("audit-session", "sessionid"), ("login-uid", "loginuid")):
+        yield _audit(pidfd, facts.pid if facts else 0, fact, name)
+    yield from _cgroup(pidfd, facts.pid if facts else 0)
+
+
+def _audit(pidfd: Fd, pid: int, fact: str, name: str) -> Fact:
+    evidence = f"/proc/PID/{name}"
+    told = process.told(pidfd, pid, name) if pid else None
+    if told is None:
+        return unknown(fact, evidence, "the process has exited, or /proc does not show it")
+    if told == _UNSET:
+        return unknown(fact, evidence, "nobody logged this process in (no pam_loginuid)")
+    return known(fact, told, evidence, _RACY)
+
+
+def _cgroup(pidfd: Fd, pid: int) -> Iterator[Fact]:
+    number = process.cgroup_of(pidfd)
+    evidence = "PIDFD_GET_INFO"
+    if number:
+        yield known("cgroup", number, evidence)
+    else:
+        yield unknown("cgroup", evidence, "the kernel does not tell it (Linux 6.13)")
+    evidence = "/proc/PID/cgroup"
+    told = process.told(pidfd, pid, "cgroup") if pid else None
+    if told is None:
+        yield unknown("logind-session", evidence, "the process has exited, or /proc is not shown")
+        return
+    units = [part for line in told.split("\n") for part in line.split("/")]
+    scopes = [unit for unit in units if unit.startswith("session-") and unit.endswith(".scope")]
+    if len(set(scopes)) == 1:
+        yield known("logind-session", scopes[0][len("session-") : -len(".scope")], evidence, _RACY)
+    else:
+        yield unknown("logind-session", evidence, "its cgroup is no session's of a login manager")
