@@ -104,7 +104,8 @@ def _process(peer: Peer, ask: Ask, witness: Witness[H] | None) -> str:
     if witness is None:
         raise InvalidParameter(
             "until",
-            f"the process of {ask} is not there: it has exited, or its pidfd did not come along",
+            f"the process of {ask} is not there: it has exited, is outside the broker's pid "
+            f"namespace, or its pidfd did not come along; name another with {ask.kind}=PID",
         )
     facts = witness.facts
     if ask.kind == "exit" and facts.uid != peer.uid:

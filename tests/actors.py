@@ -19,7 +19,8 @@ import select
 import signal
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
@@ -112,6 +113,21 @@ class Actor:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def session_leader() -> Iterator[int]:
+    """The pidfd of a process that leads a session (setsid(2)).
+
+    Ours may have no leader here: it has exited, or is outside our pid namespace.
+    """
+    with Actor() as actor:
+        actor(os.setsid)
+        pidfd = os.pidfd_open(actor.pid)
+        try:
+            yield pidfd
+        finally:
+            os.close(pidfd)
 
 
 def turn_into(uid: int) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import pagsrv
+from tests.actors import Actor
 from tests.client.faces import Face
 from tests.running import Running
 
@@ -149,16 +150,17 @@ def test_replacing_takes_a_word_or_the_generation(
 
 def test_every_word_of_a_post_arrives(board: pagsrv.Board, name: str, null: int) -> None:
     """Mask, labels and end conditions are what the entry shows afterwards."""
-    entry = board.post(
-        name, null, scope="user", mask="alswrv-----v------------", labels={"a": "b"},
-        until=["exit", "leader", "ttl=60", "opens=3", "lease"],
-    )  # fmt: skip
-    assert entry.mask == "alswrv-----v------------"
-    assert entry.labels == {"a": "b"}
-    assert set(entry.until) == {
-        f"exit={os.getpid()}", f"leader={os.getsid(0)}", "ttl=60", "opens=3", "lease",
-    }  # fmt: skip
-    assert entry == board.stat(name)
+    with Actor() as leader:
+        leader(os.setsid)
+        led = f"leader={leader.pid}"
+        entry = board.post(
+            name, null, scope="user", mask="alswrv-----v------------", labels={"a": "b"},
+            until=["exit", led, "ttl=60", "opens=3", "lease"],
+        )  # fmt: skip
+        assert entry.mask == "alswrv-----v------------"
+        assert entry.labels == {"a": "b"}
+        assert set(entry.until) == {f"exit={os.getpid()}", led, "ttl=60", "opens=3", "lease"}
+        assert entry == board.stat(name)
 
 
 def test_another_process_ends_an_entry(board: pagsrv.Board, name: str, null: int) -> None:

@@ -19,11 +19,11 @@ import pytest
 
 from pagsrv.kernel import scm
 from pagsrv.kernel.fd import Fd
-from tests.actors import Actor
+from tests.actors import Actor, session_leader
 from tests.daemon import members
 from tests.daemon.conftest import House
 from tests.daemon.waiting import exited
-from tests.daemon.wire import Client, Said, call, memory, post, text_of
+from tests.daemon.wire import Client, Said, call, memory, text_of
 from tests.running import Running
 
 pytestmark = pytest.mark.kernel
@@ -272,12 +272,14 @@ def test_nothing_survives_an_exec(house: House, client: Client, name: str) -> No
     """Every descriptor of the broker but the three ends is close-on-exec."""
     if os.geteuid() != 0:
         pytest.skip("only root may look at the descriptors of an undumpable process")
-    post(client, name, scope="user", until=[{"cond": "leader"}])
-    text_of(client.open(name))
     shared = []
-    for number in os.listdir(f"/proc/{house.broker.pid}/fdinfo"):
-        with open(f"/proc/{house.broker.pid}/fdinfo/{number}", encoding="ascii") as file:
-            flags = next(line for line in file if line.startswith("flags:"))
-        if not int(flags.split()[1], 8) & os.O_CLOEXEC:
-            shared.append(int(number))
+    with session_leader() as pidfd, memory(b"text") as fd:
+        until = [{"cond": "leader", "fd": 1}]
+        client.do("Post", [fd.fileno(), pidfd], name=name, fd=0, scope="user", until=until)
+        text_of(client.open(name))
+        for number in os.listdir(f"/proc/{house.broker.pid}/fdinfo"):
+            with open(f"/proc/{house.broker.pid}/fdinfo/{number}", encoding="ascii") as file:
+                flags = next(line for line in file if line.startswith("flags:"))
+            if not int(flags.split()[1], 8) & os.O_CLOEXEC:
+                shared.append(int(number))
     assert sorted(shared) == [0, 1, 2]

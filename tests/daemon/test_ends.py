@@ -16,7 +16,7 @@ import pytest
 
 from pagsrv.kernel import keys
 from pagsrv.kernel.fd import Fd
-from tests.actors import Actor
+from tests.actors import Actor, session_leader
 from tests.daemon import members
 from tests.daemon.conftest import House
 from tests.daemon.waiting import exited
@@ -181,14 +181,14 @@ def test_opens(client: Client, watcher: Watcher, name: str) -> None:
 
 def test_first_condition_wins(client: Client, watcher: Watcher, name: str) -> None:
     """The others are forgotten with it, and what they needed is closed."""
-    pid = child()
-    with Fd(os.pidfd_open(pid)) as pidfd, memory(b"") as fd:
-        ends = [{"cond": "exit", "fd": 1}, *until("leader", "lease", "ttl=3600", "opens=1")]
-        both = [fd.fileno(), pidfd.fileno()]
-        client.do("Post", both, name=name, fd=0, scope="user", until=ends)
-    text_of(client.open(name))
-    assert watcher.ended(name) == "opens"
-    kill(pid)
+    with session_leader() as pidfd, memory(b"") as fd:
+        both = [{"cond": "exit", "fd": 1}, {"cond": "leader", "fd": 2}]
+        ends = [*both, *until("lease", "ttl=3600", "opens=1")]
+        with Fd(os.dup(pidfd)) as again:
+            sent = [fd.fileno(), pidfd, again.fileno()]
+            client.do("Post", sent, name=name, fd=0, scope="user", until=ends)
+        text_of(client.open(name))
+        assert watcher.ended(name) == "opens"
     assert client.refusal("Stat", name=name) == "NoEntry"
 
 

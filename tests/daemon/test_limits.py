@@ -18,7 +18,7 @@ import pytest
 
 from pagsrv.kernel import keys
 from pagsrv.kernel.fd import Fd
-from tests.actors import Actor
+from tests.actors import Actor, session_leader
 from tests.daemon import members
 from tests.daemon.conftest import House, descriptors
 from tests.daemon.waiting import exited, until
@@ -95,11 +95,12 @@ def test_connections_up_to_the_limit_of_descriptors(tight: House) -> None:
 def test_calls_that_open_descriptors_in_the_broker(tight: House, name: str) -> None:
     """Many conditions, each with a pidfd to be opened: refused before the first is."""
     ends = [{"cond": "leader"}] * 1500
-    with Client(tight.dir) as client:
+    one = [{"cond": "leader", "fd": 0}]
+    with Client(tight.dir) as client, session_leader() as pidfd:
         client.attach("user")
         for _ in range(20):
             client.ask("Post", {"name": name, "scope": "user", "until": ends})
-            post(tight.neighbour, name, scope="user", until=[{"cond": "leader"}])
+            tight.neighbour.do("Post", [pidfd], name=name, scope="user", until=one)
             tight.neighbour.do("Remove", name=name)
             assert client.hear().error == "InvalidParameter"
 
