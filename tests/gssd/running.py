@@ -45,7 +45,11 @@ class Gssd(Running):
 
 @contextmanager
 def running_gssd(
-    top: Path, kerberos: Realm, board: str, options: Sequence[str] = ()
+    top: Path,
+    kerberos: Realm,
+    board: str,
+    options: Sequence[str] = (),
+    command: Sequence[str] = (sys.executable, str(GSSD)),
 ) -> Iterator[Gssd]:
     """A gssd that listens beneath *top* and asks the broker in the directory *board*."""
     log = top / "log"
@@ -53,7 +57,7 @@ def running_gssd(
     with heard, log.open("wb") as errors:
         heard.bind(str(top / "notify"))
         process = subprocess.Popen(
-            [sys.executable, str(GSSD), "--socket", str(top / "gssd"), *options],
+            [*command, "--socket", str(top / "gssd"), *options],
             env=kerberos.environment
             | {"PAGSRV_DIR": board, "NOTIFY_SOCKET": str(top / "notify"), "PYTHONPATH": str(ROOT)},
             cwd="/",
