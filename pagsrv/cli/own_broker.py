@@ -2,8 +2,9 @@
 """A broker for one session: in a private directory, ready before the session begins.
 
 The law: nobody waits by the clock, the broker tells when it is ready; at the end it is
-stopped and its directory is gone. It gets no signal of the terminal's. It refuses to
-know what is posted there.
+stopped and its directory is gone. It gets no signal of the terminal's. Its standard input
+is a pipe that this process alone holds open, so that it ends also when we are killed. It
+refuses to know what is posted there.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def own_broker() -> Iterator[str]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as news:
             news.bind(os.path.join(directory, "notify"))
-            pid = _start(directory, before)
-            with open_pidfd(pid) as pidfd:
+            pid, leash = _start(directory, before)
+            with leash, open_pidfd(pid) as pidfd:
                 try:
                     _stop_by_exception()
                     signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -77,24 +78,30 @@ def _private() -> str:
     return tempfile.mkdtemp(prefix="pagsrv-", dir=_ANYWHERE)
 
 
-def _start(directory: str, mask: Iterable[int]) -> int:
+def _start(directory: str, mask: Iterable[int]) -> tuple[int, Fd]:
+    """The broker, and what ends it when it is closed; now the caller's."""
     environment = {
         name: value for name, value in os.environ.items() if name not in _NOT_THE_BROKERS
     }
     environment["NOTIFY_SOCKET"] = os.path.join(directory, "notify")
     log = os.path.join(directory, "log")
-    return os.posix_spawn(
-        DAEMON[0],
-        [*DAEMON, f"--dir={directory}"],
-        environment,
-        file_actions=(
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ),
-        setsid=True,
-        setsigmask=mask,
+    theirs, ours = map(Fd, os.pipe())
+    actions = (
+        (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+        (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
     )
+    argv = [*DAEMON, f"--dir={directory}", "--until-eof"]
+    try:
+        pid = os.posix_spawn(
+            DAEMON[0], argv, environment, file_actions=actions, setsid=True, setsigmask=mask
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return pid, ours
 
 
 def _await_ready(news: socket.socket, pidfd: Fd, directory: str) -> None:

@@ -25,6 +25,8 @@ from pagsrv.kernel.process import undumpable
 
 KINDS: dict[str, type[Connection]] = {"board": Connection, "varlink": StreamConnection}
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_UNTIL_EOF = "--until-eof"
+"""Of argv: end when nobody holds the other end of standard input any more, as if told to."""
 
 
 def _arguments(argv: list[str]) -> dict[str, str]:
@@ -32,6 +34,9 @@ def _arguments(argv: list[str]) -> dict[str, str]:
     rest = list(argv)
     while rest:
         word = rest.pop(0)
+        if word == _UNTIL_EOF:
+            told[word] = ""
+            continue
         name, equals, value = word.partition("=")
         if name not in ("--dir", "--config"):
             raise config.BadConfig(f"{word} is unknown; there are --dir DIR and --config FILE")
@@ -54,7 +59,7 @@ def main(argv: list[str]) -> int:
         chosen = config.load(told.get("dir"), told.get("config"))
         directory = Directory(chosen.dir)
         try:
-            return _serve(chosen, directory, activated)
+            return _serve(chosen, directory, activated, until_eof=_UNTIL_EOF in told)
         finally:
             directory.close()
     except PagsrvError as error:
@@ -65,10 +70,16 @@ def main(argv: list[str]) -> int:
             sock.close()
 
 
-def _serve(chosen: config.Config, directory: Directory, activated: dict[str, socket.socket]) -> int:
+def _serve(
+    chosen: config.Config,
+    directory: Directory,
+    activated: dict[str, socket.socket],
+    *,
+    until_eof: bool,
+) -> int:
     daemon = Daemon(chosen, directory.broker)
     try:
-        _stop_on_signals(daemon)
+        _stop_on_signals(daemon, until_eof=until_eof)
         for name, sock in (activated or directory.listen()).items():
             daemon.listen(sock, KINDS[name])
         daemon.each_sweep.append(_displacement(directory))
@@ -83,7 +94,7 @@ def _serve(chosen: config.Config, directory: Directory, activated: dict[str, soc
     return 0
 
 
-def _stop_on_signals(daemon: Daemon) -> None:
+def _stop_on_signals(daemon: Daemon, *, until_eof: bool) -> None:
     ours, kernels = socket.socketpair()
     ours.setblocking(False)
     kernels.setblocking(False)
@@ -95,6 +106,11 @@ def _stop_on_signals(daemon: Daemon) -> None:
         daemon.stopping = True
 
     daemon.watch_fd(ours.fileno(), stop)
+    if until_eof:
+        try:
+            daemon.watch_fd(0, stop, 0)  # a hang-up is told unasked (epoll_ctl(2))
+        except OSError as error:
+            raise config.BadConfig(f"{_UNTIL_EOF} needs a pipe to read from: {error}") from None
     daemon.keep(ours, kernels)
 
 

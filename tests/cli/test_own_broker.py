@@ -8,13 +8,17 @@ to know what is posted there.
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
+from pagsrv.kernel.fd import Fd
+from pagsrv.kernel.scm import SO_PEERPIDFD
 from tests.anybody import Anybody
-from tests.cli.command import TYPED, Login
+from tests.cli.command import SECONDS, TYPED, Login, start
 from tests.conftest import RunAs, StartAs
 
 pytestmark = pytest.mark.kernel
@@ -86,6 +90,36 @@ def test_a_signal_before_its_broker_is_ready_leaves_nothing(
         out, err = it.communicate(timeout=30)
     assert (it.returncode, out, err) == (128 + number, "", "")
     assert os.listdir(runtime) == []
+
+
+def test_it_ends_with_a_session_that_is_killed(short_tmp: Path) -> None:
+    """SIGKILL gives the session no time to end it: it ends by itself, and lets go of its sockets.
+
+    The command lives on, as the children of a shell do, and holds nothing that would keep it.
+    """
+    script = "echo $PAGSRV_DIR; exec cat"
+    runtime = {"XDG_RUNTIME_DIR": str(short_tmp)}
+    words = ("session", "--broker", "--", "sh", "-c", script)
+    with start(*words, directory="", env=runtime) as it:
+        assert it.stdin is not None
+        assert it.stdout is not None
+        directory = it.stdout.readline().strip()
+        with broker_of(directory) as broker:
+            it.kill()
+            ended = select.poll()
+            ended.register(broker.fileno(), select.POLLIN)
+            assert ended.poll(SECONDS * 1000), "the broker lives on"
+        assert not os.path.exists(f"{directory}/board")
+        it.stdin.write("still here\n")
+        it.stdin.close()
+        assert it.stdout.read() == "still here\n"
+
+
+def broker_of(directory: str) -> Fd:
+    """A pidfd of the broker that serves at *directory*, the caller's: who listens there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.connect(f"{directory}/board")
+        return Fd(int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD, 4), "little"))
 
 
 def test_a_runtime_directory_that_will_not_do(login: Login, short_tmp: Path) -> None:
