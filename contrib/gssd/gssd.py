@@ -46,8 +46,7 @@ Clients = dict[int, tuple[socket.socket, float]]  # by the pidfd; until when (mo
 
 def peer(client: socket.socket) -> tuple[int, int]:
     """The uid and gid of *client*, as it connected (SO_PEERCRED, unix(7))."""
-    uid, gid = struct.unpack("4xII", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return uid, gid
+    return struct.unpack("4xII", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[:2]
 
 
 def be_child(client: socket.socket, entry: str, seconds: int) -> NoReturn:
@@ -114,7 +113,7 @@ def credentials(client: socket.socket, entry: str) -> int:
 
 
 def copied(posted: pagsrv.Fd, uid: int, gid: int) -> int:
-    """A memfd with what *posted* holds, both for this process to end with; as *uid* from now on.
+    """A memfd with what *posted*, closed now, holds; this process is *uid* from now on.
 
     So what a user posted is parsed without root's rights, and the user cannot look in: a change
     of uid makes the process undumpable (prctl(2)). Kerberos would wait for a lock on the file
@@ -127,10 +126,11 @@ def copied(posted: pagsrv.Fd, uid: int, gid: int) -> int:
     if not stat.S_ISREG(os.fstat(posted.fileno()).st_mode):
         raise pagsrv.PagsrvError("what is posted is no regular file, as a credentials cache is")
     ccache, size = os.memfd_create("ccache"), 0
-    while chunk := os.pread(posted.fileno(), CCACHE_BYTES, size):
-        size += os.write(ccache, chunk)
-        if size > CCACHE_BYTES:
-            raise pagsrv.PagsrvError(f"what is posted is larger than {CCACHE_BYTES} bytes")
+    with posted:
+        while chunk := os.pread(posted.fileno(), CCACHE_BYTES, size):
+            size += os.write(ccache, chunk)
+            if size > CCACHE_BYTES:
+                raise pagsrv.PagsrvError(f"what is posted is larger than {CCACHE_BYTES} bytes")
     return ccache
 
 

@@ -2,8 +2,9 @@
 """open and take: entries become descriptors of a command, which replaces us.
 
 The law: nothing is opened before every word is understood, and all of the names are
-or none; past that point the descriptors are the command's. Imports are counted: see
-fast.py. It refuses to know how a broker is spoken to.
+or none; past that point the descriptors are the command's, and what was taken for one that
+cannot be run goes back (taking.py). Imports are counted: see fast.py. It refuses to know
+how a broker is spoken to.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from typing import NoReturn
 
+    from pagsrv.cli.taking import Taken
     from pagsrv.client.blocking import Board
     from pagsrv.kernel.fd import Fd
 
@@ -50,15 +52,20 @@ def carry_out(opening: Opening) -> NoReturn:
     names, targets = _plan(opening)
     environment = _environment(names, targets)
     # Before an entry is taken for a command that is not there, or stderr is another's.
-    _find(opening.command[0])
+    taking = opening.verb == "take"
+    _find(opening.command[0], taking=taking)
     errors = _own_stderr(targets)
-    with connect(opening.directory, changes=opening.verb == "take") as board:
+    with connect(opening.directory, changes=taking) as board:
+        taken = _look(board, opening, names) if taking else None
         fds = _fetch(board, opening, names)
+    sources: list[int] = []
     try:
-        _place(fds, targets)
+        _place(fds, targets, sources)
         become(opening.command, environment)
-    except PagsrvError:
+    except PagsrvError as error:
         os.dup2(errors, _ERR)
+        if taken is not None:
+            error.args = (f"{error}; {taken.given_back(sources)}",)
         raise
 
 
@@ -113,6 +120,12 @@ def _environment(names: list[str], targets: list[int]) -> dict[str, str]:
     return environment
 
 
+def _look(board: Board, opening: Opening, names: list[str]) -> Taken:
+    from pagsrv.cli.taking import Taken  # noqa: PLC0415 -- see the law
+
+    return Taken.look(board, opening.directory, names, opening.scope)
+
+
 def _fetch(board: Board, opening: Opening, names: list[str]) -> list[Fd]:
     if len(names) == 1:
         verb = board.take if opening.verb == "take" else board.open
@@ -135,10 +148,14 @@ def _in_full(board: Board, name: str, scope: str) -> str:
     raise NoSession(f"you are proved in no {scope} scope; `pagsrv whoami` says why")
 
 
-def _place(fds: list[Fd], targets: list[int]) -> None:
-    """Give each descriptor its number, whatever has that number now."""
+def _place(fds: list[Fd], targets: list[int], sources: list[int]) -> None:
+    """Give each descriptor its number, whatever has that number now; they stay in *sources*, too.
+
+    Those are close-on-exec, and in the order of *targets*.
+    """
+    sources += [fd.fileno() for fd in fds]
     try:
-        sources = [_out_of_the_way(fd.detach(), targets) for fd in fds]
+        sources[:] = [_out_of_the_way(fd.detach(), targets) for fd in fds]
         for source, target in zip(sources, targets, strict=True):
             os.dup2(source, target)
     except OSError as error:
@@ -170,8 +187,8 @@ def _out_of_the_way(number: int, targets: list[int]) -> int:
     return number
 
 
-def _find(word: str) -> None:
-    """NotRun if *word* is no command that can be run."""
+def _find(word: str, *, taking: bool) -> None:
+    """NotRun if *word* is no command that can be run, as far as that can be known before."""
     places = [""] if "/" in word else [f"{path}/" for path in os.get_exec_path()]
     found: OSError = FileNotFoundError()
     if places == [""] and os.path.isdir(word):
@@ -179,9 +196,19 @@ def _find(word: str) -> None:
     for place in places:
         if os.path.isfile(place + word):
             if os.access(place + word, os.X_OK):
-                return
-            found = PermissionError(EACCES, os.strerror(EACCES))
+                fault = _fault(place + word) if taking else None
+                if fault is None:
+                    return
+                found = fault
+            else:
+                found = PermissionError(EACCES, os.strerror(EACCES))
     raise NotRun(word, found)
+
+
+def _fault(path: str) -> OSError | None:
+    from pagsrv.cli.taking import fault  # noqa: PLC0415 -- see the law
+
+    return fault(path)
 
 
 def become(command: list[str], environment: dict[str, str] | None = None) -> NoReturn:

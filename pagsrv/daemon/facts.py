@@ -11,12 +11,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pagsrv.daemon.log import log
+from pagsrv.daemon.outbox import may_send
 from pagsrv.ends import Ask
 from pagsrv.errors import Denied, InvalidParameter, ProtocolError, QuotaExceeded, Refused
 from pagsrv.facts import ProcessFacts
 from pagsrv.kernel import keys, peer, process, what
 from pagsrv.kernel.scm import Packet
-from pagsrv.messages import Attach, Grant, Post, Prove, Request, Whois, shown_by
+from pagsrv.messages import (
+    Attach,
+    Grant,
+    Post,
+    Prove,
+    Request,
+    Take,
+    TakeMany,
+    Whois,
+    shown_by,
+)
 from pagsrv.model import Given, Peer, Witness
 from pagsrv.names import Scope, parse_scope
 from pagsrv.posting import ends_asked
@@ -36,6 +47,11 @@ _NO_PIDFS = (
     "this kernel has no pidfs (Linux 6.9), so a proof of possession could be relayed and none is "
     "taken; use your user or PAG scope"
 )
+# What is lent could be asked for again; what is taken would be nowhere.
+_NO_WAY_OUT = (
+    "processes of the broker's uid have more descriptors on their way, unread, than the kernel "
+    "lets them: it is left on the board; try again when they are read"
+)
 
 
 class Facts:
@@ -52,6 +68,8 @@ class Facts:
         self._check_fds(request, packet)
         if request.CHANGES:
             self._check_sender(connection, packet)
+        if isinstance(request, Take | TakeMany) and not may_send():
+            raise QuotaExceeded(_NO_WAY_OUT)
         unknown = self._unnamed(connection, request, packet)
         if unknown is not None:
             self._later(connection, request, packet, unknown)

@@ -13,13 +13,30 @@ import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from errno import EMFILE
+from errno import EMFILE, ETOOMANYREFS
 
 from pagsrv.kernel.fd import Fd
 from pagsrv.kernel.scm import ancillary
 from pagsrv.limits import OUT_QUEUE_BYTES
 
 FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+
+
+def may_send() -> bool:
+    """Whether the kernel would take a descriptor of ours to be sent, now.
+
+    What is on its way and unread is counted for all processes of a uid, against the limit of
+    descriptors of who sends; beyond it sendmsg(2) answers ETOOMANYREFS (unix(7)).
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        try:
+            ours.sendmsg([b"x"], ancillary([ours.fileno()]), FLAGS)
+        except OSError as error:
+            if error.errno == ETOOMANYREFS:
+                return False
+            raise
+    return True
 
 
 class _Waiting:

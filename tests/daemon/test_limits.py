@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,7 +19,9 @@ import pytest
 
 from pagsrv.kernel import keys
 from pagsrv.kernel.fd import Fd
-from tests.actors import Actor, session_leader
+from tests.actors import Actor, held, session_leader
+from tests.anybody import Anybody
+from tests.conftest import identity
 from tests.daemon import members
 from tests.daemon.conftest import House, descriptors
 from tests.daemon.waiting import exited, until
@@ -144,6 +147,47 @@ def test_half_messages_up_to_the_limit(tight: House) -> None:
             with suppress(BlockingIOError):
                 errors.append(client.hear().error)
         assert set(errors) == {"QuotaExceeded"}
+
+
+@pytest.mark.root
+def test_nothing_is_taken_that_cannot_be_sent(
+    short_tmp: Path, other_uid: int, anybody_python: Anybody, name: str
+) -> None:
+    """What a uid has on its way is counted against its broker: what is asked for stays there."""
+    os.chown(short_tmp, other_uid, other_uid)
+    limit = ("sh", "-c", 'ulimit -n 96; exec "$@"', "sh", *anybody_python.argv)
+    argv = (*limit, "-m", "pagsrv.daemon")
+    with (
+        running_broker(
+            short_tmp, argv=argv, env=anybody_python.env, cwd="/", **identity(other_uid)
+        ),
+        Actor(other_uid) as actor,
+        Actor(other_uid) as hoarder,
+    ):
+        actor(members.join, str(short_tmp / "b"))
+        actor(members.put, name, b"still there")
+        assert hoarder(_hoard, 100) == 100
+        for method, asked in (("Take", {"name": name}), ("TakeMany", {"names": [name]})):
+            with pytest.raises(Said, match="it is left on the board") as said:
+                actor(members.do, method, **asked)
+            assert said.value.error == "QuotaExceeded"
+        hoarder(_let_go)
+        assert actor(members.read, name) == b"still there"
+        assert actor(members.refusal, "Take", name=name) == ""
+
+
+def _hoard(number: int) -> int:
+    """Send ourselves so many descriptors, and do not read them."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    held["ends"] = ends
+    for _ in range(number):
+        socket.send_fds(ends[0], [b"x"], [0])
+    return number
+
+
+def _let_go() -> None:
+    for end in held.pop("ends"):
+        end.close()
 
 
 # ---- budgets -------------------------------------------------------------------------------------
