@@ -168,7 +168,8 @@ COMMANDS: tuple[Command, ...] = (
         "the same, and the entries are gone from the board",
         "opening:run",
         "NAME[=FD]... -- CMD...",
-        _OPENED + " Of several that take one entry, exactly one gets it.",
+        _OPENED + " Of several that take one entry, exactly one gets it. What was taken for a CMD "
+        "that cannot be run after all is posted again, as you are told.",
         _FROM,
         (("pagsrv take job -- worker", "of many workers, one gets it"),), command="must",
     ),

@@ -97,9 +97,11 @@ def _make_room(count: int) -> None:
 
 
 def _post(board: Board, name: str, was: EntryView | None, fd: int) -> str:
-    if was is None or was.granted_from is not None or was.owner.uid != os.geteuid():
-        return f"{name} was taken and is lost: it was not this uid's to post"
+    if was is None:
+        return f"{name} was taken and is lost: you may not view it"
     full = f"{was.scope}/{was.name}"
+    if was.owner.uid != os.geteuid():
+        return f"{full} was taken and is lost: it was uid {was.owner.uid}'s to post"
     try:
         made = board.post(was.name, fd, scope=was.scope, mask=was.mask, labels=was.labels)
     except PagsrvError as error:
