@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from pagsrv import codec
 from pagsrv.daemon import chunks, service
+from pagsrv.daemon.backlog import Backlog
 from pagsrv.daemon.closing import PeerFd
 from pagsrv.daemon.log import log
 from pagsrv.daemon.outbox import FLAGS, Outbox
@@ -36,7 +37,7 @@ from pagsrv.errors import (
 from pagsrv.kernel import process, scm
 from pagsrv.kernel.fd import Fd
 from pagsrv.kernel.peer import process_of
-from pagsrv.limits import EVENTS_QUEUED, MESSAGE_BYTES, OUT_QUEUE_FDS
+from pagsrv.limits import MESSAGE_BYTES, OUT_QUEUE_FDS
 from pagsrv.messages import (
     Attach,
     EventView,
@@ -75,11 +76,9 @@ class Connection:
         self.rights = False
         self.closed = False
         self.awaiting = False
-        self.watching = False
-        self.lost = 0
+        self.backlog: Backlog | None = None
         self.no_session = ""
         self.witness = False
-        self._later: list[bytes] = []
         self._unread = 0
         self._mask = EPOLLIN
         self._call: codec.Call | None = None
@@ -91,6 +90,11 @@ class Connection:
         self._sendmsg = sock.sendmsg
         self._lent = daemon.broker.lent
         self._watchers = daemon.watchers
+
+    @property
+    def watching(self) -> bool:
+        """Whether the board's events are sent here, and nothing else is listened to."""
+        return self.backlog is not None
 
     # ── in ──
 
@@ -220,7 +224,7 @@ class Connection:
             self._accept_rights()
             self.witness = self.daemon.sessions.witness(self.peer, self.sock) or self.witness
         elif isinstance(call.request, Watch) and self.peer.id in self.daemon.watchers:
-            self.awaiting, self.watching = False, True
+            self.awaiting, self.backlog = False, Backlog(self.daemon, self.outbox)
         self.daemon.carry_out(effects)
         self._rearm()
 
@@ -341,29 +345,16 @@ class Connection:
     def tell(self, event: EventView) -> None:
         """Send one event; a reader too slow for it is told later how many it lost."""
         data = codec.encode_reply(event, continues=True)
-        if self.outbox.busy:
-            if len(self._later) < EVENTS_QUEUED:
-                self._later.append(data)
-            else:
-                self._miss()
-        elif self.lost or self.outbox.messages >= EVENTS_QUEUED:
-            self._miss()
-        else:
+        if self.backlog is not None and self.backlog.admits(data):
             self.send(data)
-
-    def _miss(self) -> None:
-        self.lost += 1
-        self.daemon.events_lost += 1
 
     def _flush(self) -> None:
         self.outbox.flush()
-        while self._later and not self.outbox.busy:
-            self.send(self._later.pop(0))
-        if self.lost and not self.outbox:
-            missed, self.lost = self.lost, 0
-            why = f"{missed} events were dropped: this watcher reads too slowly"
-            told = EventView(self.daemon.wall, "lost", None, "", missed, None, why)
-            self.send(codec.encode_reply(told, continues=True))
+        while self.backlog is not None and not self.closed:
+            data = self.backlog.next()
+            if data is None:
+                break
+            self.send(data)
         self._rearm()
 
     # ── trouble ──
