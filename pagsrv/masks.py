@@ -47,12 +47,14 @@ def parse_mask(text: str, parameter: str = "mask") -> int:
 
 def format_mask(mask: int) -> str:
     """The 24 letters of *mask*."""
-    return "".join(
-        letter if mask >> byte & bit else "-"
-        for byte in _BYTES
-        for bit, letter in zip(_BITS, LETTERS, strict=True)
-    )
+    return "".join([_SHOWN[mask >> byte & ALL] for byte in _BYTES])
 
+
+_SHOWN: tuple[str, ...] = tuple(
+    "".join(letter if rights & bit else "-" for bit, letter in zip(_BITS, LETTERS, strict=True))
+    for rights in range(ALL + 1)
+)
+"""Each set of six rights in six letters, by its bits."""
 
 RIGHTS: tuple[str, ...] = tuple(
     "".join(letter for bit, letter in zip(_BITS, LETTERS, strict=True) if rights & bit)

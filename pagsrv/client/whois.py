@@ -58,8 +58,6 @@ def peer_keyring(sock: HasFileno | int) -> PeerKeyring | None:
 def _whois(sock: socket.socket) -> PeerIdentity:
     if sock.family != socket.AF_UNIX or sock.type not in _STREAMS:
         raise InvalidParameter("sock", "show a connected Unix socket, stream or seqpacket")
-    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        raise InvalidParameter("sock", "this socket listens: show a connection that it accepted")
     try:
         return PeerIdentity(proof.of_socket(sock, has_name))
     except PagsrvError as error:

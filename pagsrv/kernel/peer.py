@@ -95,7 +95,9 @@ def identify_shown(sock: socket.socket) -> PeerFacts:
     Asked of a listener the kernel names who listens there, which is nobody's peer.
     """
     if sock.getsockopt(SOL_SOCKET, SO_ACCEPTCONN):
-        raise PagsrvError("nobody is at the other end of this socket: it listens")
+        raise PagsrvError(
+            "nobody is at the other end of this socket: it listens; show a connection it accepted"
+        )
     return identify(sock)
 
 

@@ -14,6 +14,7 @@ from errno import EINVAL, ENOTTY, EREMOTE, ESRCH
 from fcntl import ioctl
 from functools import lru_cache
 from select import POLLIN, poll
+from typing import NamedTuple
 
 from pagsrv.errors import PagsrvError
 from pagsrv.facts import ProcessFacts
@@ -23,6 +24,7 @@ from pagsrv.kernel.libc import libc
 _INFO = struct.Struct("QQ11Ii")  # struct pidfd_info, first version (linux/pidfd.h; Linux 6.13)
 _GET_INFO = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(PIDFS_IOCTL_MAGIC, 11, …)
 _INFO_CGROUP = 1 << 2  # PIDFD_INFO_CGROUPID
+_CGROUP_ASKED = _INFO.pack(_INFO_CGROUP, *(0 for _ in range(13)))
 _TOLD_BYTES = 4096
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4  # linux/prctl.h
 _COMM_BYTES = 15  # TASK_COMM_LEN without its NUL (linux/sched.h)
@@ -182,34 +184,46 @@ def _ask_proc(pidfd: Fd) -> tuple[int, int, int] | None:
     return pid, int(fields[b"Uid"][2]), int(fields[b"Gid"][2])
 
 
-def told(pidfd: Fd, pid: int, name: str) -> str | None:
-    """What /proc/PID/*name* says of the process of *pidfd*; None if it is gone or hidden.
+class Standing(NamedTuple):
+    """A process as its pidfd shows it: its number in our pid namespace and its cgroup's id.
 
-    Alive afterwards: so the number was its own while we read.
+    *pid* is 0 if it has exited or has no number here, *cgroup* 0 if the kernel does not tell.
+    """
+
+    pid: int
+    cgroup: int
+
+
+def standing(pidfd: Fd) -> Standing:
+    """The number and the cgroup of the process of *pidfd*, a pidfd for sure, in one question.
+
+    The cgroup is told of a process that has been reaped, too. What is asked by that number
+    holds if the process `is_alive` afterwards.
+    """
+    buffer = bytearray(_CGROUP_ASKED)
+    try:
+        ioctl(pidfd.fileno(), _GET_INFO, buffer)
+    except OSError as error:
+        return Standing(pid_of(pidfd) if error.errno in (ENOTTY, EINVAL) else 0, 0)
+    mask, cgroup, _, pid, *_ = _INFO.unpack(buffer)
+    return Standing(max(0, pid), cgroup if mask & _INFO_CGROUP else 0)
+
+
+def told(pid: int, name: str) -> str | None:
+    """What /proc/PID/*name* says of process *pid*; None if it is gone or hidden.
+
+    A number alone: whose it was is known by looking at the pidfd afterwards (`is_alive`).
     """
     try:
         file = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        text = os.read(file, _TOLD_BYTES).decode("utf-8", "replace").strip()
+        return os.read(file, _TOLD_BYTES).decode("utf-8", "replace").strip()
     except OSError:
         return None
     finally:
         os.close(file)
-    return text if is_alive(pidfd) else None
-
-
-def cgroup_of(pidfd: Fd) -> int:
-    """The id of its cgroup, also of a process that has exited; 0 if the kernel does not tell."""
-    buffer = bytearray(_INFO.size)
-    _INFO.pack_into(buffer, 0, _INFO_CGROUP, *(0 for _ in range(13)))
-    try:
-        ioctl(pidfd.fileno(), _GET_INFO, buffer)
-    except OSError:
-        return 0
-    mask, cgroup, *_ = _INFO.unpack(buffer)
-    return int(cgroup) if mask & _INFO_CGROUP else 0
 
 
 def leader_of(pidfd: Fd) -> tuple[ProcessFacts, Fd] | None:

@@ -3,7 +3,8 @@
 
 The law: a fact is what the kernel says, or it is not known and says why; no guess is
 ever an answer, and what a peer says of itself is not asked. What /proc tells is read
-between two looks at the pidfd. It refuses to know what anybody does with a fact.
+between two looks at the pidfd. Nothing is asked twice, and what no fact needs not at all.
+It refuses to know what anybody does with a fact.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _UNSET = "4294967295"
 """Audit session and login uid of a process that nobody logged in (pam_loginuid(8))."""
+
+_IN_PROC = ("sessionid", "loginuid", "cgroup")
+"""The files of /proc/PID that are read."""
 
 _KERNEL, _RACY, _NONE = "kernel", "procfs-racy", "none"
 
@@ -55,7 +59,7 @@ def of_socket(
         return [
             *session(sock),
             *_credentials(found, named, two_groups=two_groups),
-            *of_process(pidfd, "SO_PEERPIDFD"),
+            *of_process(pidfd, "SO_PEERPIDFD", found.inode),
         ]
     finally:
         if pidfd is not None:
@@ -100,7 +104,9 @@ def _credentials(
 ) -> Iterator[Fact]:
     reason = "the kernel gives no pidfd of the peer"
     if found.pidfd is not None:
-        reason = peer.same_user_namespace(found.pidfd)
+        # Group numbers can be made up in a user namespace; without a group there is nothing to ask.
+        looks_like_one = two_groups or groups.pag_candidates(found.groups)
+        reason = peer.same_user_namespace(found.pidfd) if looks_like_one else ""
     pag, why = groups.judge(found.groups, named=named, userns_reason=reason, two_groups=two_groups)
     if pag is None:
         yield unknown("pag", "SO_PEERGROUPS", why)
@@ -111,27 +117,37 @@ def _credentials(
     yield known("groups", " ".join(map(str, found.groups)), "SO_PEERGROUPS")
 
 
-def of_process(pidfd: Fd | None, evidence: str) -> Iterator[Fact]:
-    """What is known of the process of *pidfd*, still the caller's, at this moment."""
+def of_process(pidfd: Fd | None, evidence: str, inode: int = 0) -> Iterator[Fact]:
+    """What is known of the process of *pidfd*, still the caller's, at this moment.
+
+    *inode* is the pidfd's, if it is known already.
+    """
     if pidfd is None:
         why = "the kernel gives no pidfd that names this process for good"
         for fact in ("process", "alive", "audit-session", "login-uid", "cgroup", "logind-session"):
             yield unknown(fact, evidence, why)
         return
-    yield known("process", process.inode_of(pidfd), f"{evidence}, pidfs inode")
-    facts = process.from_pidfd(pidfd)
-    alive = facts is not None
+    pid, cgroup = process.standing(pidfd)
+    told = {name: process.told(pid, name) if pid else None for name in _IN_PROC}
+    # Alive after all that was read by number: so the number was its own meanwhile.
+    alive = process.is_alive(pidfd)
+    if not alive:
+        told = dict.fromkeys(_IN_PROC)
+    yield known("process", inode or process.inode_of(pidfd), f"{evidence}, pidfs inode")
     yield known("alive", "yes" if alive else "no", evidence)
-    if facts is not None:
-        yield known("pid", facts.pid, f"{evidence}, PIDFD_GET_INFO")
-    for fact, name in (("audit-session", "sessionid"), ("login-uid", "loginuid")):
-        yield _audit(pidfd, facts.pid if facts else 0, fact, name)
-    yield from _cgroup(pidfd, facts.pid if facts else 0)
+    if alive and pid:
+        yield known("pid", pid, f"{evidence}, PIDFD_GET_INFO")
+    yield _audit("audit-session", "sessionid", told["sessionid"])
+    yield _audit("login-uid", "loginuid", told["loginuid"])
+    if cgroup:
+        yield known("cgroup", cgroup, "PIDFD_GET_INFO")
+    else:
+        yield unknown("cgroup", "PIDFD_GET_INFO", "the kernel does not tell it (Linux 6.13)")
+    yield _logind(told["cgroup"])
 
 
-def _audit(pidfd: Fd, pid: int, fact: str, name: str) -> Fact:
+def _audit(fact: str, name: str, told: str | None) -> Fact:
     evidence = f"/proc/PID/{name}"
-    told = process.told(pidfd, pid, name) if pid else None
     if told is None:
         return unknown(fact, evidence, "the process has exited, or /proc does not show it")
     if told == _UNSET:
@@ -139,21 +155,14 @@ def _audit(pidfd: Fd, pid: int, fact: str, name: str) -> Fact:
     return known(fact, told, evidence, _RACY)
 
 
-def _cgroup(pidfd: Fd, pid: int) -> Iterator[Fact]:
-    number = process.cgroup_of(pidfd)
-    evidence = "PIDFD_GET_INFO"
-    if number:
-        yield known("cgroup", number, evidence)
-    else:
-        yield unknown("cgroup", evidence, "the kernel does not tell it (Linux 6.13)")
-    evidence = "/proc/PID/cgroup"
-    told = process.told(pidfd, pid, "cgroup") if pid else None
+def _logind(told: str | None) -> Fact:
+    fact, evidence = "logind-session", "/proc/PID/cgroup"
     if told is None:
-        yield unknown("logind-session", evidence, "the process has exited, or /proc is not shown")
-        return
-    units = [part for line in told.split("\n") for part in line.split("/")]
-    scopes = [unit for unit in units if unit.startswith("session-") and unit.endswith(".scope")]
-    if len(set(scopes)) == 1:
-        yield known("logind-session", scopes[0][len("session-") : -len(".scope")], evidence, _RACY)
-    else:
-        yield unknown("logind-session", evidence, "its cgroup is no session's of a login manager")
+        return unknown(fact, evidence, "the process has exited, or /proc is not shown")
+    found: set[str] = set()
+    if "/session-" in told:
+        units = [part for line in told.split("\n") for part in line.split("/")]
+        found = {unit for unit in units if unit.startswith("session-") and unit.endswith(".scope")}
+    if len(found) == 1:
+        return known(fact, found.pop()[len("session-") : -len(".scope")], evidence, _RACY)
+    return unknown(fact, evidence, "its cgroup is no session's of a login manager")

@@ -88,6 +88,19 @@ def test_from_pidfd_of_a_zombie() -> None:
     os.waitpid(pid, 0)
 
 
+def test_standing_is_number_and_cgroup() -> None:
+    """Both in one question; the number goes with the process, and /proc with it."""
+    with Actor() as actor, process.open_pidfd(actor.pid) as pidfd:
+        pid, cgroup = process.standing(pidfd)
+        assert pid == actor.pid
+        with process.open_pidfd(os.getpid()) as own:
+            assert cgroup == process.standing(own).cgroup != 0
+        assert process.told(pid, "sessionid") == process.told(os.getpid(), "sessionid") is not None
+        actor.close()
+        assert process.standing(pidfd).pid == 0
+        assert process.told(pid, "sessionid") is None
+
+
 @pytest.mark.parametrize(
     "make", [lambda: os.memfd_create("[pidfd]"), lambda: os.open("/", os.O_PATH), os.eventfd]
 )
