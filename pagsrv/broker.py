@@ -16,6 +16,7 @@ from typing import Generic, NamedTuple
 from pagsrv import changing, opening, posting
 from pagsrv.board import Board
 from pagsrv.effects import Answer, Drop, Effect, Hangup
+from pagsrv.ends import Deed
 from pagsrv.errors import Denied, InvalidParameter, QuotaExceeded, Refused
 from pagsrv.facts import Isolation, RingFacts
 from pagsrv.limits import Limits
@@ -44,6 +45,7 @@ from pagsrv.messages import (
 )
 from pagsrv.model import Entry, Given, H, Moment, Peer, PeerId, Process
 from pagsrv.names import Scope
+from pagsrv.processes import deeds
 from pagsrv.scopes import Scopes
 
 
@@ -227,8 +229,25 @@ class Broker(Generic[H]):
         entries, handles = self.board.store.processes.exited(process)
         effects: list[Effect[H]] = [Drop(handle) for handle in handles]
         for entry in entries:
-            why = "exit" if f"exit={process.facts.pid}" in entry.until else "leader"
-            effects += self.board.end(entry, why)
+            for why in ("exit", "leader"):
+                if f"{why}={process.facts.pid}" in entry.until:
+                    effects += self.board.end(entry, why)
+        return effects + self.board.drain(when)
+
+    def did(self, process: Process[H], deed: Deed, when: Moment) -> list[Effect[H]]:
+        """A process has done something: end what was to end then."""
+        effects: list[Effect[H]] = []
+        for entry in list(process.heeded_by):
+            if deed in deeds(entry, process):
+                effects += self.board.end(entry, deed)
+        return effects + self.board.drain(when)
+
+    def overlooked(self, why: str, when: Moment) -> list[Effect[H]]:
+        """Nobody can say what processes have done: end whatever that may have ended."""
+        effects: list[Effect[H]] = []
+        for process in list(self.board.store.processes.heeded.values()):
+            for entry in list(process.heeded_by):
+                effects += self.board.end(entry, f"{', '.join(deeds(entry, process))}: {why}")
         return effects + self.board.drain(when)
 
     def ring_seen(
@@ -241,6 +260,13 @@ class Broker(Generic[H]):
     def emptied(self, scope: Scope, when: Moment) -> list[Effect[H]]:
         """No process is left in the session *scope*, whatever descriptors still pin its ring."""
         effects = self.scopes.emptied(scope)
+        return effects + self.board.drain(when)
+
+    def orphaned(self, scope: Scope, when: Moment) -> list[Effect[H]]:
+        """The same where the scope goes on: end those of its entries that were to end then."""
+        effects: list[Effect[H]] = []
+        for entry in list(self.board.store.orphans.get(scope, ())):
+            effects += self.board.end(entry, "orphan")
         return effects + self.board.drain(when)
 
     def hung_up(self, entry: Entry[H], when: Moment) -> list[Effect[H]]:

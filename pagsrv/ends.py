@@ -13,11 +13,22 @@ from typing import Literal, NamedTuple, get_args
 from pagsrv.errors import InvalidParameter
 from pagsrv.limits import OPENS, TTL_SECONDS
 
-EndKind = Literal["exit", "leader", "lease", "hup", "ttl", "opens"]
+Deed = Literal["exec", "setsid", "uid"]
+EndKind = Literal[
+    "exit", "leader", "lease", "hup", "ttl", "opens", "exec", "setsid", "uid", "orphan"
+]
 KINDS: tuple[EndKind, ...] = get_args(EndKind)
 
-NEED_EVENTS = ("exec", "setsid", "uid", "orphan")
-"""Conditions that need the kernel's process events, which this broker does not listen to."""
+DEEDS: tuple[Deed, ...] = get_args(Deed)
+"""What a process does, known by the kernel's process events alone: not every broker has them."""
+
+NEED_PIDFD = ("exit", "leader", *DEEDS)
+"""Conditions that speak of a process, whose pidfd travels with the post."""
+
+WORDS = (
+    "exit[=PID], leader[=PID], lease, hup, ttl=SECONDS, opens=N, exec[=PID], setsid[=PID], "
+    "uid[=PID] or orphan"
+)
 
 _FIRST = (*"0123456789", ".")
 
@@ -51,21 +62,11 @@ def _number(kind: str, text: str, parameter: str) -> float:
 
 
 def parse_end(text: str, parameter: str = "until") -> Ask:
-    """One COND of the command line: exit[=PID], leader[=PID], lease, hup, ttl=SECONDS, opens=N."""
+    """One COND of the command line, one of WORDS."""
     kind, equals, value = text.partition("=")
-    if kind in NEED_EVENTS:
-        raise InvalidParameter(
-            parameter,
-            f"the end condition {kind} needs the kernel's process events, and this broker does "
-            "not listen to them; use exit, leader, lease, hup, ttl=SECONDS or opens=N",
-        )
     if kind not in KINDS:
-        raise InvalidParameter(
-            parameter,
-            f"{text[:40]!r} is no end condition: use exit[=PID], leader, lease, hup, "
-            "ttl=SECONDS or opens=N",
-        )
-    if kind in ("ttl", "opens") or (kind in ("exit", "leader") and equals):
+        raise InvalidParameter(parameter, f"{text[:40]!r} is no end condition: use {WORDS}")
+    if kind in ("ttl", "opens") or (kind in NEED_PIDFD and equals):
         if not equals:
             raise InvalidParameter(parameter, f"{kind} needs a number, as in {kind}=10")
         return Ask(kind, _number(kind, value, parameter))

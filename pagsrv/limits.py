@@ -23,8 +23,8 @@ LABEL_KEY_BYTES = 64
 LABEL_VALUE_BYTES = 256
 """Labels are for a few facts; with these, any one entry stays far below one message."""
 
-ENDS = 8
-"""End conditions of one entry: there are eight kinds that can be asked for together."""
+ENDS = 16
+"""End conditions of one entry: there are ten kinds, some of which may name several processes."""
 
 SCOPES_ASKED = 16
 """Scopes named in one Attach: a peer is in three at most, the rest is room for asking."""

@@ -46,7 +46,7 @@ class Prove(Request):
 
 
 class Until(Struct, frozen=True, forbid_unknown_fields=True):
-    """One end condition; fd is the pidfd of the process that exit or leader speaks of."""
+    """One end condition; fd is the pidfd of the process that it speaks of, if it does."""
 
     cond: str
     fd: int | None = None
@@ -361,7 +361,10 @@ class Known(Reply):
 
 
 class Vitals(Reply):
-    """The answer to Health; uptime in seconds, counters since the start."""
+    """The answer to Health; uptime in seconds, counters since the start.
+
+    *unsupported* are the end conditions that are not to be had, each with why.
+    """
 
     version: str
     pid: int
@@ -377,6 +380,7 @@ class Vitals(Reply):
     opens: int
     refusals: int
     events_lost: int
+    unsupported: dict[str, str]
 
 
 class Info(Reply):

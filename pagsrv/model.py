@@ -60,7 +60,7 @@ class Witness(Struct, Generic[H]):
 class Process(Generic[H]):
     """A process entries depend on or came from; the board owns *handle*, its pidfd."""
 
-    __slots__ = ("alive", "facts", "handle", "uid", "uses", "view", "waiting")
+    __slots__ = ("alive", "facts", "handle", "heeded_by", "uid", "uses", "view", "waiting")
 
     def __init__(self, facts: ProcessFacts, handle: H | None, uid: int) -> None:
         self.facts = facts
@@ -71,6 +71,8 @@ class Process(Generic[H]):
         self.view: Poster | None = None
         """As entries show it, kept while that is true."""
         self.waiting: set[Entry[H]] = set()
+        self.heeded_by: set[Entry[H]] = set()
+        """Those of them that end by something it does (exec, setsid, uid)."""
 
 
 class Peer:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pagsrv.board import Board
 from pagsrv.effects import Answer, Drop, Effect, Mind
-from pagsrv.ends import Ask, parse_end
+from pagsrv.ends import NEED_PIDFD, Ask, parse_end
 from pagsrv.errors import Denied, Exists, InvalidParameter, Loop, NoSession, QuotaExceeded, Stale
 from pagsrv.facts import FdFacts
 from pagsrv.limits import ENDS, LABEL_KEY_BYTES, LABEL_VALUE_BYTES, LABELS
@@ -63,7 +63,7 @@ def ends_asked(request: Post) -> list[Ask]:
     asks = [parse_end(end.cond) for end in request.until or ()]
     if len(asks) > ENDS:
         raise InvalidParameter("until", f"an entry has at most {ENDS} end conditions")
-    for kind in ("ttl", "opens", "lease", "hup"):
+    for kind in ("ttl", "opens", "lease", "hup", "orphan"):
         if sum(ask.kind == kind for ask in asks) > 1:
             raise InvalidParameter("until", f"{kind} is given twice")
     indices = request.indices()
@@ -77,7 +77,7 @@ def _hold(peer: Peer, asks: list[Ask], given: Given[H], scope: Scope, when: Mome
     words = []
     for ask, witness in zip(asks, given.ends, strict=True):
         words.append(str(ask))
-        if ask.kind in ("exit", "leader"):
+        if ask.kind in NEED_PIDFD:
             words[-1] = _process(peer, ask, witness)
             hold.waits += [witness] if witness is not None else []
         elif ask.kind == "lease":
@@ -86,12 +86,21 @@ def _hold(peer: Peer, asks: list[Ask], given: Given[H], scope: Scope, when: Mome
             hold.deadline = when.boot + ask.number
         elif ask.kind == "opens":
             hold.turns = int(ask.number)
+        elif ask.kind == "orphan":
+            _check_orphan(scope)
         else:
             _check_hup(given.facts)
     if scope.kind == "session":
         words.append("revoked")
     hold.until = tuple(words)
     return hold
+
+
+def _check_orphan(scope: Scope) -> None:
+    if scope.kind != "session":
+        raise InvalidParameter(
+            "until", f"{scope} is no session, so its last process is nobody's: leave orphan out"
+        )
 
 
 def _check_hup(facts: FdFacts | None) -> None:
@@ -108,9 +117,9 @@ def _process(peer: Peer, ask: Ask, witness: Witness[H] | None) -> str:
             f"namespace, or its pidfd did not come along; name another with {ask.kind}=PID",
         )
     facts = witness.facts
-    if ask.kind == "exit" and facts.uid != peer.uid:
+    if ask.kind != "leader" and facts.uid != peer.uid:
         raise Denied(f"process {facts.pid} is uid {facts.uid}'s: name one of your own")
-    if ask.kind == "exit" and ask.number not in (0, facts.pid):
+    if ask.kind != "leader" and ask.number not in (0, facts.pid):
         raise InvalidParameter("until", f"{ask} came with the pidfd of process {facts.pid}")
     return f"{ask.kind}={facts.pid}"
 

@@ -11,8 +11,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import Generic
 
+from pagsrv.ends import DEEDS, Deed
 from pagsrv.errors import QuotaExceeded
 from pagsrv.model import Entry, H, Process, Witness
+
+
+def deeds(entry: Entry[H], process: Process[H]) -> list[Deed]:
+    """What *process* may do that ends *entry*."""
+    return [deed for deed in DEEDS if f"{deed}={process.facts.pid}" in entry.until]
 
 
 class Processes(Generic[H]):
@@ -22,6 +28,10 @@ class Processes(Generic[H]):
         self._per_uid = per_uid
         self._known: dict[tuple[int, int], Process[H]] = {}
         self._count: Counter[int] = Counter()
+        self.heeded: dict[int, Process[H]] = {}
+        """Those that some entry ends by what they do, by their number while it is theirs."""
+        self.turns = 0
+        """Moves whenever what `wanted` tells may be something else."""
 
     def knows(self, witness: Witness[H]) -> bool:
         """Whether that process is in use already, so that no further handle is needed."""
@@ -55,6 +65,34 @@ class Processes(Generic[H]):
         process.alive = process.handle is not None
         return process, new
 
+    def heed(self, process: Process[H], entry: Entry[H]) -> None:
+        """*entry* ends by something that *process* does, if its end conditions say so."""
+        if deeds(entry, process):
+            process.heeded_by.add(entry)
+            self.heeded[process.facts.pid] = process
+            self.turns += 1
+
+    def unheed(self, process: Process[H], entry: Entry[H]) -> None:
+        """*entry* does not any more."""
+        if entry in process.heeded_by:
+            process.heeded_by.discard(entry)
+            self.turns += 1
+            if not process.heeded_by:
+                self.renumbered(process)
+
+    def renumbered(self, process: Process[H]) -> None:
+        """Its number is not its own any more: what is told of that number is of another."""
+        if self.heeded.get(process.facts.pid) is process:
+            del self.heeded[process.facts.pid]
+            self.turns += 1
+
+    def wanted(self) -> dict[int, set[Deed]]:
+        """What is to be told of which process."""
+        return {
+            pid: {deed for entry in process.heeded_by for deed in deeds(entry, process)}
+            for pid, process in self.heeded.items()
+        }
+
     def release(self, process: Process[H]) -> list[H]:
         """One use less; the handle of a process nobody uses any more is the caller's."""
         process.uses -= 1
@@ -71,6 +109,7 @@ class Processes(Generic[H]):
         process.alive = False
         process.view = None
         self._forget(process)
+        self.renumbered(process)
         return list(process.waiting), self._surrender(process)
 
     def _forget(self, process: Process[H]) -> None:

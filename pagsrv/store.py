@@ -77,6 +77,8 @@ class Store(Generic[H]):
         self.spaces: dict[Scope, Namespace[H]] = {}
         self.processes: Processes[H] = Processes(limits.processes_per_uid)
         self.leases: dict[PeerId, set[Entry[H]]] = {}
+        self.orphans: dict[Scope, set[Entry[H]]] = {}
+        """Those that end with the last process of their session, by that."""
         self.epoch = 1
         self.count = 0
         self._generation = 0
@@ -178,11 +180,14 @@ class Store(Generic[H]):
         return process
 
     def _begin_waits(self, entry: Entry[H], hold: Hold[H]) -> None:
+        entry.until, entry.turns, entry.lease = hold.until, hold.turns, hold.lease
         for process in entry.waits:
             process.waiting.add(entry)
-        entry.until, entry.turns, entry.lease = hold.until, hold.turns, hold.lease
+            self.processes.heed(process, entry)
         if hold.lease is not None:
             self.leases.setdefault(hold.lease, set()).add(entry)
+        if "orphan" in hold.until:
+            self.orphans.setdefault(entry.scope, set()).add(entry)
         self.set_deadline(entry, hold.deadline)
 
     def _end_waits(
@@ -191,12 +196,18 @@ class Store(Generic[H]):
         released: list[H] = []
         for process in waits:
             process.waiting.discard(entry)
+            self.processes.unheed(process, entry)
             released += self.processes.release(process)
         leased = self.leases.get(lease) if lease is not None else None
         if lease is not None and leased is not None:
             leased.discard(entry)
             if not leased:
                 del self.leases[lease]
+        orphans = self.orphans.get(entry.scope)
+        if orphans is not None:
+            orphans.discard(entry)
+            if not orphans:
+                del self.orphans[entry.scope]
         return released
 
     def remove(self, entry: Entry[H]) -> list[H]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pagsrv.effects import Answer, Drop, Effect, Hangup, Listing, Mind, Tell
+from pagsrv.ends import DEEDS, NEED_PIDFD
 from pagsrv.errors import PagsrvError
 from pagsrv.facts import FdFacts, RingState
 from pagsrv.limits import Limits
@@ -62,7 +63,7 @@ MASKS = st.sampled_from(
     (ANY, mask("alswrv", "v"), mask("alwrv"), mask("sr"), mask("alswrv", "srv", "", "wv"))
 )
 CONDITIONS = st.sampled_from(
-    ("exit", "leader", "lease", "hup", "ttl=5", "ttl=9", "opens=1", "opens=2")
+    ("exit", "leader", "lease", "hup", "ttl=5", "ttl=9", "opens=1", "opens=2", *DEEDS, "orphan")
 )
 
 LOOKS: st.SearchStrategy[Request] = st.one_of(
@@ -325,7 +326,7 @@ class Anything(RuleBasedStateMachine):
         if peer is None:
             return
         processes = [
-            self.table.witness(peer.uid) if end.cond in ("exit", "leader") and alive else None
+            self.table.witness(peer.uid) if end.cond in NEED_PIDFD and alive else None
             for end in request.until or ()
         ]
         given = self.table.given(

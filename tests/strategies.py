@@ -13,7 +13,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from pagsrv import codec
-from pagsrv.ends import Ask
+from pagsrv.ends import DEEDS, Ask
 from pagsrv.limits import NAME_BYTES, OPENS, TTL_SECONDS
 from pagsrv.messages import REQUESTS, Request, Until
 from pagsrv.names import KINDS, Scope
@@ -56,6 +56,8 @@ def asks() -> SearchStrategy[Ask]:
     return st.one_of(
         st.builds(Ask, st.just("exit"), pids),
         st.builds(Ask, st.just("leader"), pids),
+        st.builds(Ask, st.sampled_from(DEEDS), pids),
+        st.just(Ask("orphan")),
         st.just(Ask("lease")),
         st.just(Ask("hup")),
         st.builds(Ask, st.just("ttl"), st.floats(0, TTL_SECONDS, exclude_min=True)),

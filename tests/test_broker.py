@@ -22,7 +22,7 @@ from pagsrv.errors import (
 from pagsrv.limits import Limits
 from pagsrv.messages import Health, Open, Wait, Watch
 from pagsrv.names import Scope
-from tests.anything import Anything
+from tests.anything_done import AnythingDone
 from tests.pure import Ends, Table, peer_of
 
 USER = Scope("user", 1000)
@@ -30,7 +30,9 @@ USER = Scope("user", 1000)
 
 def test_whatever_happens_every_handle_is_accounted_for() -> None:
     """Conservation, budgets, lookup order and who is told, over any sequence of events."""
-    run_state_machine_as_test(Anything, settings=settings(max_examples=120, stateful_step_count=40))
+    run_state_machine_as_test(
+        AnythingDone, settings=settings(max_examples=120, stateful_step_count=40)
+    )
 
 
 # ── who is admitted ──

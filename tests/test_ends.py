@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagsrv.ends import KINDS, NEED_EVENTS, Ask, parse_end
+from pagsrv.ends import DEEDS, KINDS, Ask, parse_end
 from pagsrv.errors import InvalidParameter
 from pagsrv.limits import OPENS, TTL_SECONDS
 from tests.strategies import asks
@@ -24,7 +24,7 @@ def test_condition_is_what_it_prints(ask: Ask) -> None:
     assert ask == parse_end(str(ask))
 
 
-@given(st.one_of(st.text(), st.sampled_from((*KINDS, *NEED_EVENTS)).flatmap(
+@given(st.one_of(st.text(), st.sampled_from(KINDS).flatmap(
     lambda kind: st.text("0123456789.-+e_ \N{ARABIC-INDIC DIGIT ONE}nainf").map(
         lambda number: f"{kind}={number}"))))  # fmt: skip
 def test_any_text_is_a_condition_or_one_sentence(text: str) -> None:
@@ -48,6 +48,9 @@ def test_any_text_is_a_condition_or_one_sentence(text: str) -> None:
         (f"ttl={TTL_SECONDS}", Ask("ttl", TTL_SECONDS)),
         ("opens=1", Ask("opens", 1)),
         (f"opens={OPENS}", Ask("opens", OPENS)),
+        *((kind, Ask(kind)) for kind in DEEDS),
+        *((f"{kind}=12", Ask(kind, 12)) for kind in DEEDS),
+        ("orphan", Ask("orphan")),
     ],
 )
 def test_condition_accepts(text: str, ask: Ask) -> None:
@@ -58,8 +61,10 @@ def test_condition_accepts(text: str, ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        *((kind, "process events") for kind in NEED_EVENTS),
-        ("orphan=1", "process events"),
+        *((f"{kind}=0", "a process id") for kind in DEEDS),
+        *((f"{kind}=", "a process id") for kind in DEEDS),
+        ("orphan=1", "takes no number"),
+        ("fork", "no end condition"),
         ("", "no end condition"),
         ("exits", "no end condition"),
         ("revoked", "no end condition"),

@@ -218,6 +218,7 @@ def _of_broker(board: Board) -> Iterator[Finding]:
         else "closed: its descriptors cannot be taken by processes of its uid",
         "restart it with `pagsrv broker`, and nothing around it" if vitals.dumpable else "",
     )  # fmt: skip
+    yield _ends(vitals)
     yield _proofs(vitals, ours=owner == os.geteuid())
     yield _scopes(identity)
 
@@ -227,6 +228,18 @@ def _owner(directory: str) -> int:
         return os.stat(os.path.join(directory, "board")).st_uid
     except OSError:
         return -1
+
+
+def _ends(vitals: Vitals) -> Finding:
+    whys = dict.fromkeys(vitals.unsupported.values())
+    if not whys:
+        return Finding("its --until", True, "every end condition is to be had")
+    found = [
+        f"{', '.join(word for word, told in vitals.unsupported.items() if told == why)}: {why}"
+        for why in whys
+    ]
+    return Finding("its --until", True, f"not to be had: {', '.join(vitals.unsupported)}",
+                   "; ".join(found))  # fmt: skip
 
 
 def _proofs(vitals: Vitals, *, ours: bool) -> Finding:

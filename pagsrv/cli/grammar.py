@@ -52,7 +52,9 @@ NAME = Argument("NAME", "the entry's name, or S:N/NAME in full")
 _COND = (
     "end the entry then: exit[=PID] (that process is gone; default the parent of this command), "
     "leader (so is the leader of its session), lease (this command is; it stays in the "
-    "foreground), hup (the other end hangs up), ttl=SECONDS, opens=N; may be repeated"
+    "foreground), hup (the other end hangs up), ttl=SECONDS, opens=N, exec[=PID] (that process "
+    "executes a program), setsid[=PID] (it starts a session), uid[=PID] (one of its user ids "
+    "changes), orphan (the session keyring has no process left); may be repeated"
 )
 _OPENED = (
     "Each NAME becomes a descriptor of CMD, from 3 up, or FD if NAME=FD says so (the last = "

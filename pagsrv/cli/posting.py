@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pagsrv.cli import places, render
 from pagsrv.cli.fail import Usage
 from pagsrv.client.blocking import connect
-from pagsrv.ends import parse_end
+from pagsrv.ends import NEED_PIDFD, parse_end
 from pagsrv.errors import InvalidParameter, NoBroker
 from pagsrv.kernel.process import NoProcess, open_pidfd
 from pagsrv.masks import parse_mask
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pagsrv.client.blocking import Board
     from pagsrv.kernel.fd import Fd
     from pagsrv.messages import EntryView
-
-_OF_A_PROCESS = ("exit", "leader")
 
 
 def post(given: argparse.Namespace) -> int:
@@ -82,7 +80,7 @@ def _labels(words: list[str]) -> dict[str, str] | None:
 
 def _until(word: str, stack: ExitStack) -> str | Until:
     """A condition; one about a process is about our parent, if no other is named."""
-    if word not in _OF_A_PROCESS:
+    if word not in NEED_PIDFD:
         return word
     parent = os.getppid()
     try:

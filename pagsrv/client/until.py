@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
+from pagsrv.ends import NEED_PIDFD
 from pagsrv.errors import InvalidParameter
 from pagsrv.kernel.fd import Fd
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pagsrv.messages import Until
-
-_OF_A_PROCESS = ("exit", "leader")
 
 
 class HasFileno(Protocol):
@@ -62,7 +61,7 @@ class Ends:
         if not isinstance(one, str):
             return one.cond, one.fd
         kind, _, number = one.partition("=")
-        if kind not in _OF_A_PROCESS or not (number.isascii() and number.isdigit()):
+        if kind not in NEED_PIDFD or not (number.isascii() and number.isdigit()):
             return one, None
         try:
             pidfd = Fd(os.pidfd_open(int(number)))

@@ -23,6 +23,7 @@ from pagsrv.daemon.behalf import Behalf
 from pagsrv.daemon.closing import PeerFd, closer
 from pagsrv.daemon.config import Config
 from pagsrv.daemon.connection import Connection
+from pagsrv.daemon.deeds import Deeds
 from pagsrv.daemon.facts import Facts
 from pagsrv.daemon.gids import GidNames
 from pagsrv.daemon.log import log
@@ -59,6 +60,7 @@ class Daemon:
         self.gids = GidNames()
         self.facts = Facts(self, two_groups=config.two_group_pags)
         self.sessions = Sessions(self, end_when_empty=config.end_when_empty)
+        self.deeds = Deeds(self)
         self.behalf = Behalf(self, config.trusted_group)
         self.most_fds = self._raise_limit()
         self.stopping = False
@@ -130,6 +132,7 @@ class Daemon:
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEEP_SECONDS
             self.sessions.sweep(when)
+            self.deeds.sweep()
             closer.sweep()
             for chore in self.each_sweep:
                 chore()
@@ -196,6 +199,11 @@ class Daemon:
         if self._due != self._sweep_at or self.broker.timed:
             self._plan()
         return effects
+
+    def unwatch_fd(self, fd: int) -> None:
+        """Call nobody for *fd* any more; before it is closed."""
+        self._poll.unregister(fd)
+        self._ready.pop(fd, None)
 
     def rearm(self, fd: int, mask: int) -> None:
         """Listen for other events of a connection."""
@@ -302,6 +310,9 @@ class Daemon:
     def _fired(self, fd: int) -> None:
         subject = self._minded[fd]
         if isinstance(subject, Process):
+            if subject.heeded_by:
+                # What it did before it exited is told by now: the first to fire wins.
+                self.deeds.hear()
             self.carry_out(self.broker.exited(subject, self.now()))
         else:
             self.carry_out(self.broker.hung_up(subject, self.now()))
@@ -337,5 +348,6 @@ class Daemon:
         for sock in (*self._listeners, *self._kept):
             sock.close()
         self.sessions.close()
+        self.deeds.close()
         self._poll.close()
         self.gids.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pagsrv.daemon.log import log
 from pagsrv.daemon.outbox import may_send
-from pagsrv.ends import Ask
+from pagsrv.ends import DEEDS, NEED_PIDFD, Ask
 from pagsrv.errors import Denied, InvalidParameter, ProtocolError, QuotaExceeded, Refused
 from pagsrv.facts import ProcessFacts
 from pagsrv.kernel import keys, peer, process, what
@@ -268,13 +268,16 @@ class Facts:
             given.handles.append(witness.handle)
         return witness
 
-    @staticmethod
-    def _end(own: Fd | None, ask: Ask, pidfd: Fd | None, given: Given[Fd]) -> Witness[Fd] | None:
+    def _end(
+        self, own: Fd | None, ask: Ask, pidfd: Fd | None, given: Given[Fd]
+    ) -> Witness[Fd] | None:
         """The process that *ask* speaks of: of *pidfd*, or the poster, whose pidfd is *own*."""
-        if ask.kind not in ("exit", "leader"):
+        if ask.kind == "orphan":
+            self._check_counted()
+        if ask.kind not in NEED_PIDFD or (pidfd is None and ask.number):
             return None
-        if pidfd is None and ask.number:
-            return None
+        if ask.kind in DEEDS:
+            return self._doer(own, ask, pidfd, given)
         if ask.kind == "exit":
             if pidfd is None:
                 return given.poster
@@ -286,6 +289,28 @@ class Facts:
             return None
         given.handles.append(leader[1])
         return Witness(*leader)
+
+    def _doer(
+        self, own: Fd | None, ask: Ask, pidfd: Fd | None, given: Given[Fd]
+    ) -> Witness[Fd] | None:
+        """The same, and what it does is told from now on: so its uid is looked at after that."""
+        look = pidfd or own
+        found = None if look is None else process.from_pidfd(look)
+        if look is None or found is None:
+            return None
+        self._daemon.deeds.follow(found.pid, ask.kind)
+        facts = process.from_pidfd(look)
+        handle = look if pidfd is not None or given.poster is None else given.poster.handle
+        return None if facts is None else Witness(facts, handle)
+
+    def _check_counted(self) -> None:
+        why = self._daemon.sessions.count_members()
+        if why:
+            raise InvalidParameter(
+                "until",
+                f"this broker cannot tell when a session has no process left: {why}; use leader "
+                "or exit",
+            )
 
     def _grant(self, request: Grant) -> Given[Fd]:
         given: Given[Fd] = Given()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pagsrv
 from pagsrv import __version__
+from pagsrv.ends import DEEDS
 from pagsrv.errors import BOARD, SERVICE, InterfaceNotFound
 from pagsrv.kernel.process import dumpable
 from pagsrv.messages import (
@@ -83,4 +84,12 @@ def _vitals(daemon: Daemon) -> Vitals:
         broker.board.opens,
         broker.refusals,
         daemon.events_lost,
+        _unsupported(daemon),
     )
+
+
+def _unsupported(daemon: Daemon) -> dict[str, str]:
+    """The end conditions that are not to be had here, each with why."""
+    words = (*DEEDS, "orphan")
+    whys = (*(daemon.deeds.why_not() for _ in DEEDS), daemon.sessions.count_members())
+    return {word: why for word, why in zip(words, whys, strict=True) if why}

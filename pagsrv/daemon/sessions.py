@@ -40,15 +40,22 @@ class Sessions:
         self._empty: set[Scope] = set()
         self._over: list[RingFacts] = []
         self.kernel = _answers()
-        self._members = self._counter() if end_when_empty else None
+        self._end_when_empty = end_when_empty
+        self._members: Members | None = None
+        self._uncounted: str | None = None
+        why = self.count_members() if end_when_empty else ""
+        if why:
+            log("empty sessions are not noticed", why=why)
 
-    @staticmethod
-    def _counter() -> Members | None:
-        try:
-            return Members()
-        except BpfFault as fault:
-            log("empty sessions are not noticed", why=str(fault))
-            return None
+    def count_members(self) -> str:
+        """Be able to notice the last process of a session; why not, where that cannot be had."""
+        if self._uncounted is None:
+            # Once: a process gets no rights by and by, and anybody may ask, often.
+            try:
+                self._members, self._uncounted = Members(), ""
+            except BpfFault as fault:
+                self._uncounted = str(fault)
+        return self._uncounted
 
     @property
     def proofs(self) -> list[str]:
@@ -122,7 +129,9 @@ class Sessions:
             self._witnesses.pop(scope).close()
 
     def _end_empty(self, broker: Broker[Fd], when: Moment) -> None:
-        sessions = [scope for scope, _ in broker.scopes.sessions()]
+        orphans = broker.board.store.orphans
+        sessions = [scope for scope, _ in broker.scopes.sessions()
+                    if self._end_when_empty or scope in orphans]  # fmt: skip
         if self._members is None or not sessions:
             self._empty.clear()
             return
@@ -134,7 +143,8 @@ class Sessions:
         empty = {scope for scope in sessions if not counts[scope.number]}
         # A task that is being made while the kernel counts may be missed: twice is for sure.
         for scope in empty & self._empty:
-            self._daemon.carry_out(broker.emptied(scope, when))
+            ended = broker.emptied if self._end_when_empty else broker.orphaned
+            self._daemon.carry_out(ended(scope, when))
         self._empty = empty
 
     def close(self) -> None:

@@ -41,7 +41,21 @@ SCOPES = [
     "world",
     "",
 ]
-CONDITIONS = ["exit", "exit=1", "leader", "lease", "hup", "ttl=0.01", "opens=1", "opens=2", "x"]
+CONDITIONS = [
+    "exit",
+    "exit=1",
+    "leader",
+    "lease",
+    "hup",
+    "ttl=0.01",
+    "opens=1",
+    "opens=2",
+    "x",
+    "exec",
+    "setsid=1",
+    "uid",
+    "orphan",
+]
 ODD = [
     None,
     True,
