@@ -8,6 +8,7 @@ more ends the entry. Nobody listens while nobody needs it. It refuses to know ho
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pagsrv.daemon.log import log
@@ -55,11 +56,10 @@ class Deeds:
         return self._why
 
     def follow(self, pid: int, deed: str) -> None:
-        """Hear of *deed* by process *pid* from now on: what it did before is told before.
+        """Hear of *deed* by process *pid* from now on.
 
         InvalidParameter where that is not to be had, QuotaExceeded for too many processes.
         """
-        self.hear()
         kinds = self._followed.get(pid, 0) | _KINDS[deed]
         if self._followed.get(pid) == kinds:
             return
@@ -81,15 +81,19 @@ class Deeds:
     def _begin(self) -> ProcessEvents:
         events = ProcessEvents()
         try:
-            self._daemon.watch_fd(events.fileno(), lambda _: self.hear())
+            self._daemon.watch_fd(events.fileno(), lambda _: self._woken())
         except OSError as error:
             events.close()
             raise NoEvents(f"they cannot be waited for ({error.strerror})") from None
         self._events = events
         return events
 
+    def _woken(self) -> None:
+        self.hear()
+        self.sweep()
+
     def hear(self) -> None:
-        """Take what was told so far, and end what that ends."""
+        """Take what was told so far, and end what that ends: before a post that may end so, too."""
         if self._events is None:
             return
         daemon = self._daemon
@@ -112,7 +116,7 @@ class Deeds:
                 daemon.carry_out(broker.did(process, deed, when))
 
     def sweep(self) -> None:
-        """Follow no more than is needed, and nobody where nothing is."""
+        """Follow no more than is needed, and nobody where nothing is; between requests only."""
         events = self._events
         processes = self._daemon.broker.board.store.processes
         if events is None or self._turn == processes.turns:
@@ -122,8 +126,10 @@ class Deeds:
             return
         wanted = processes.wanted().items()
         followed = {pid: sum(_KINDS[deed] for deed in deeds) for pid, deeds in wanted}
-        events.follow(followed)
-        self._followed, self._turn = followed, processes.turns
+        # What it let through so far is more than is wanted: it may stay for now.
+        with suppress(NoRoom, NoEvents):
+            events.follow(followed)
+            self._followed, self._turn = followed, processes.turns
 
     def _end(self, events: ProcessEvents) -> None:
         self._daemon.unwatch_fd(events.fileno())

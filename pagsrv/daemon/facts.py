@@ -254,6 +254,9 @@ class Facts:
             given.facts = what.describe(given.posted, *self._daemon.own_sockets())
         # Judged first: each of them may open a descriptor here, and many came for free.
         asks = ends_asked(request)
+        if any(ask.kind in DEEDS for ask in asks):
+            # What was done before is no affair of this entry; it may end others of its poster.
+            self._daemon.deeds.hear()
         given.poster = self._poster(*poster, given)
         for ask, end in zip(asks, request.until or (), strict=True):
             pidfd = None if end.fd is None else fds[end.fd]
