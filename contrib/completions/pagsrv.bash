@@ -36,7 +36,7 @@ _pagsrv_values() {
     case $1 in
         --scope) mapfile -t COMPREPLY < <(compgen -W 'session pag user' -- "$cur") ;;
         --until)
-            mapfile -t COMPREPLY < <(compgen -W 'exit leader lease hup ttl= opens=' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W 'exit leader lease hup ttl= opens= exec setsid uid orphan' -- "$cur")
             ;;
         --dial | --listen) mapfile -t COMPREPLY < <(compgen -W 'tcp: unix:' -- "$cur") ;;
         --open | --config) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;

@@ -23,7 +23,7 @@ from tests.daemon.conftest import House
 from tests.daemon.test_ends import Watcher
 from tests.daemon.waiting import until
 from tests.daemon.wire import Client, Parameters, memory
-from tests.doers import Doer
+from tests.doers import Doer, skip_unless_told
 from tests.running import Running, running_broker
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
@@ -33,9 +33,8 @@ NETLINK_CONNECTOR = 11
 
 @pytest.fixture
 def client(house: House) -> Iterator[Client]:
-    """A connection of root's: only root can have other processes change their user ids."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can have other processes change their user ids")
+    """A connection of root's, where deeds are told."""
+    skip_unless_told()
     with Client(house.dir) as one:
         one.attach("user")
         yield one

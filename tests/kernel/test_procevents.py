@@ -26,7 +26,7 @@ from pagsrv.kernel.procevents import (
     ProcessEvents,
 )
 from tests.actors import Actor
-from tests.doers import Doer
+from tests.doers import Doer, skip_unless_told
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
@@ -38,8 +38,7 @@ UNPRIVILEGED = (6, 6)  # the first Linux that tells them to everybody
 @pytest.fixture
 def events() -> Iterator[ProcessEvents]:
     """A subscription that follows nobody yet."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can have other processes change their user ids")
+    skip_unless_told()
     with ProcessEvents() as events:
         yield events
 
