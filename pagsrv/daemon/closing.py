@@ -2,8 +2,9 @@
 """Closing what strangers made: out of the loop, since close(2) may wait for them.
 
 Whoever serves a file system in user space is asked at every close and may never
-answer, and a socket may linger over its last close for as long as SO_LINGER says
-(socket(7)). The law: the number is free at once, the loop goes on, and a thread that
+answer, a socket may linger over its last close for as long as SO_LINGER says
+(socket(7)), and a pipe waits for whoever writes to it at that moment, from a page that
+need not come. The law: the number is free at once, the loop goes on, and a thread that
 waits is followed by another. It refuses to know what the descriptor was good for.
 """
 
@@ -17,8 +18,8 @@ from contextlib import suppress
 from pagsrv.kernel.fd import Fd
 
 _MOST = 256
-_AT_ONCE = ("pipe:", "anon_inode:", "pidfd:")
-"""What /proc/self/fd shows for files that the kernel alone closes: no path begins so."""
+_AT_ONCE = ("anon_inode:[pidfd]", "pidfd:", "anon_inode:[eventfd]")
+"""What /proc/self/fd shows for files whose close takes no lock of anybody's: no path begins so."""
 
 
 class Closer:

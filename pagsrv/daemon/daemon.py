@@ -32,6 +32,7 @@ from pagsrv.daemon.standing import StandingAnswers
 from pagsrv.effects import Answer, Drop, Effect, Hangup, Listing, Mind, Presence, Tell
 from pagsrv.errors import PagsrvError
 from pagsrv.kernel import peer as kernel_peer
+from pagsrv.kernel import what
 from pagsrv.kernel.fd import Fd
 from pagsrv.messages import Request
 from pagsrv.model import Entry, Given, Moment, Peer, PeerId, Process
@@ -71,7 +72,7 @@ class Daemon:
         self._closing: list[socket.socket | Fd] = []
         self._parting: list[Effect[Fd]] = []
         self._listeners: list[socket.socket] = []
-        self._own: list[int] = []
+        self._own: tuple[list[int], list[str]] = [], []
         self._kept: list[socket.socket] = []
         self._next_peer = 0
         self._started = time.monotonic()
@@ -100,7 +101,8 @@ class Daemon:
         """Accept connections of *kind* on *sock*, owned here from now on."""
         sock.setblocking(False)
         self._listeners.append(sock)
-        self._own.append(os.fstat(sock.fileno()).st_ino)
+        self._own[0].append(os.fstat(sock.fileno()).st_ino)
+        self._own[1].append(what.name_of(sock.getsockname))
         self.watch_fd(sock.fileno(), lambda _: self._accept(sock, kind))
 
     def keep(self, *socks: socket.socket) -> None:
@@ -259,8 +261,8 @@ class Daemon:
         return self.broker.board.watches.watchers
 
     def own_sockets(self) -> tuple[list[int], list[str]]:
-        """The inodes of our listening sockets and their addresses."""
-        return self._own, [os.path.join(self.config.dir, name) for name in ("board", "varlink")]
+        """The inodes of our listening sockets and the names they are bound to."""
+        return self._own
 
     # ── effects ──
 

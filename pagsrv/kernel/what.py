@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What a posted descriptor is, without ever waiting for whoever serves it.
 
-The law: nothing here may block on somebody else's file system, since the poster
-chooses the file: statx(2) is told not to ask the server, nothing is read, and only
-kinds whose poll the kernel answers itself are tried with epoll. It refuses to judge
-what may be posted.
+The law: nothing here may block on somebody else's file system or on a lock that the
+poster can hold, since the poster chooses the file: statx(2) is told not to ask the
+server, nothing is read, a socket is asked nothing that takes its lock (getsockopt(2)
+does where a program of a cgroup looks on, getsockname(2) does for all but Unix
+sockets), and only kinds whose poll the kernel answers itself are tried with epoll. It
+refuses to judge what may be posted.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import os
 import select
 import stat
 import struct
-from _socket import AF_UNIX, SO_PEERCRED, SOL_SOCKET
+from _socket import AF_UNIX, SOCK_STREAM, SOL_SOCKET
+from errno import ENOSYS, EPERM
 from fcntl import F_GETFL, fcntl
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +27,7 @@ from pagsrv.kernel.scm import SO_PEERPIDFD
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from pagsrv.kernel.fd import Fd
 
@@ -34,7 +37,7 @@ PATH_BYTES = 512
 _AT_EMPTY_PATH, _AT_DONT_SYNC = 0x1000, 0x4000  # linux/fcntl.h, linux/stat.h
 _STATX_TYPE_INO = 0x1 | 0x100  # STATX_TYPE | STATX_INO of linux/stat.h
 _MODE = struct.Struct("28xH2xQ")  # stx_mode, stx_ino of struct statx (linux/stat.h)
-_DEVICE = struct.Struct("136xII")  # stx_dev_major, stx_dev_minor
+_DEVICES = struct.Struct("128xIIII")  # stx_rdev_major, stx_rdev_minor, stx_dev_major, _minor
 _STATX_BYTES = 256
 
 _INT = struct.Struct("i")
@@ -51,6 +54,13 @@ _ACCESS: dict[int, Access] = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "rw
 # Files and directories are never tried: their poll is the file system's, which may be somebody's
 # program; the kernel's own pipes, sockets and anonymous files answer at once.
 _TRIED: frozenset[FdKind] = frozenset({"fifo", "socket", "char", "pidfd", "anon"})
+_POLLED = frozenset(
+    ("UNIX", "UNIX-STREAM", "TCP", "TCPv6", "MPTCP", "MPTCPv6", "UDP", "UDPv6", "PING", "PINGv6",
+     "RAW", "RAWv6", "NETLINK", "PACKET")
+)  # fmt: skip
+"""Sockets whose poll takes no lock; that of a vsock does, for one."""
+_UNIX = ("UNIX", "UNIX-STREAM")
+_CUSE = "/cuse/"  # a character device that is somebody's program: its poll asks that
 _EPOLL = "anon_inode:[eventpoll]"  # its poll asks every file in it, and so anybody's program
 
 
@@ -58,6 +68,7 @@ class _Node(NamedTuple):
     kind: FdKind
     device: int
     inode: int
+    rdev: int = 0
 
 
 def describe(fd: Fd, inodes: Collection[int] = (), addresses: Collection[str] = ()) -> FdFacts:
@@ -70,9 +81,10 @@ def describe(fd: Fd, inodes: Collection[int] = (), addresses: Collection[str] = 
     link = _link(fd)
     node = _node(fd, link)
     flags = fcntl(fd.fileno(), F_GETFL)
-    text, ours = link, False
+    text, ours, known = link, False, ""
     if node.kind == "socket" and not flags & os.O_PATH:
-        text, ours = _address(fd, addresses)
+        known = protocol(fd)
+        text, ours = _address(fd, addresses) if known in _UNIX else ("", False)
         ours = ours or node.inode in inodes
     elif node.kind == "fifo" and not link.startswith("/"):
         text = ""
@@ -83,10 +95,23 @@ def describe(fd: Fd, inodes: Collection[int] = (), addresses: Collection[str] = 
         inode=node.inode,
         path=printable(text),
         pollable=(
-            not flags & os.O_PATH and node.kind in _TRIED and link != _EPOLL and _pollable(fd)
+            not flags & os.O_PATH
+            and (known in _POLLED if node.kind == "socket" else _answers(node, link))
+            and _pollable(fd)
         ),
         ours=ours,
     )
+
+
+def protocol(fd: Fd) -> str:
+    """The kernel's own name for the protocol of socket *fd* ("TCP", "UNIX"); '' if it has none.
+
+    That of its making, which no lock guards; it is the one thing a socket tells without one.
+    """
+    try:
+        return os.getxattr(fd.fileno(), "system.sockprotoname").rstrip(b"\0").decode("ascii")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _link(fd: Fd) -> str:
@@ -98,17 +123,19 @@ def _link(fd: Fd) -> str:
 
 def _node(fd: Fd, link: str) -> _Node:
     """Kind, device and inode, out of what the kernel has at hand."""
-    buffer = _statx(fd.fileno())
-    if buffer is None:
-        try:
+    try:
+        buffer = _statx(fd.fileno())
+        if buffer is None:
             found = os.fstat(fd.fileno())
-        except OSError:
-            # A user's own FUSE file system shows its files to that user only (EACCES).
-            return _Node("file", 0, 0)
-        mode, inode, device = found.st_mode, found.st_ino, found.st_dev
-    else:
-        mode, inode = _MODE.unpack_from(buffer)
-        device = os.makedev(*_DEVICE.unpack_from(buffer))
+            mode, inode = found.st_mode, found.st_ino
+            device, rdev = found.st_dev, found.st_rdev
+        else:
+            mode, inode = _MODE.unpack_from(buffer)
+            *theirs, major, minor = _DEVICES.unpack_from(buffer)
+            device, rdev = os.makedev(major, minor), os.makedev(*theirs)
+    except OSError:
+        # A user's own FUSE file system shows its files to that user only (EACCES).
+        return _Node("file", 0, 0)
     kind = _KINDS.get(stat.S_IFMT(mode), "anon")
     if is_pidfd_link(link):
         kind = "pidfd"
@@ -117,7 +144,7 @@ def _node(fd: Fd, link: str) -> _Node:
         kind = "anon"
     elif kind == "file" and (link.startswith("/memfd:") or link == "/secretmem (deleted)"):
         kind = "memfd"
-    return _Node(kind, device, inode)
+    return _Node(kind, device, inode, rdev)
 
 
 def _statx(fd: int) -> bytes | None:
@@ -126,9 +153,25 @@ def _statx(fd: int) -> bytes | None:
 
     call = getattr(libc(), "statx", None)
     buffer = ctypes.create_string_buffer(_STATX_BYTES)
-    if call is None or call(fd, b"", _AT_EMPTY_PATH | _AT_DONT_SYNC, _STATX_TYPE_INO, buffer):
+    if call is None:
         return None
+    if call(fd, b"", _AT_EMPTY_PATH | _AT_DONT_SYNC, _STATX_TYPE_INO, buffer):
+        number = ctypes.get_errno()
+        if number in (ENOSYS, EPERM):
+            return None  # an old kernel, or a seccomp filter older than the call
+        raise OSError(number, os.strerror(number))
     return buffer.raw
+
+
+def _answers(node: _Node, link: str) -> bool:
+    """Whether it is the kernel itself that answers a poll of it."""
+    if node.kind == "char":
+        try:
+            place = os.readlink(f"/sys/dev/char/{os.major(node.rdev)}:{os.minor(node.rdev)}")
+        except OSError:
+            return False
+        return _CUSE not in place
+    return node.kind in _TRIED and link != _EPOLL
 
 
 def _pollable(fd: Fd) -> bool:
@@ -142,49 +185,44 @@ def _pollable(fd: Fd) -> bool:
 
 
 def _address(fd: Fd, addresses: Collection[str]) -> tuple[str, bool]:
-    """The socket's address in words, the other end's if it has one; and whether it is ours."""
-    # A second descriptor, so that the socket object may close its own.
-    with fd.dup() as second:
-        try:
-            sock = second.to_socket()
-        except OSError:
-            return "", False  # a family that Python cannot hold
-    with sock:
-        other = _name(sock, peer=True)
-        own = _name(sock, peer=False)
-        if sock.family == AF_UNIX and (other in addresses or own in addresses):
+    """A Unix socket's address, the other end's if it has one; and whether it is ours."""
+    import socket  # noqa: PLC0415 -- costs milliseconds that a command without sockets saves
+
+    # A second descriptor, so that the socket object may close its own; its kind is said, since
+    # asking for it may wait, and no call below depends on it.
+    with socket.socket(AF_UNIX, SOCK_STREAM, 0, fileno=fd.dup().detach()) as sock:
+        other, own = name_of(sock.getpeername), name_of(sock.getsockname)
+        if other in addresses or own in addresses:
             return other or own, bool(other or own)
-        return other or own, sock.family == AF_UNIX and _leads_here(sock)
+        return other or own, _leads_here(sock)
 
 
-def _name(sock: socket.socket, *, peer: bool) -> str:
+def name_of(ask: Callable[[], object]) -> str:
+    """The name of a Unix socket in words, as its getsockname or getpeername *ask* tells it."""
     try:
-        name = sock.getpeername() if peer else sock.getsockname()
+        name = ask()
     except OSError:
         return ""
     if isinstance(name, bytes):
         return "@" + name.removeprefix(b"\0").decode("utf-8", "surrogateescape")
-    if isinstance(name, str):
-        return name
-    if isinstance(name, tuple) and len(name) > 1 and isinstance(name[0], str):
-        host = f"[{name[0]}]" if ":" in name[0] else name[0]
-        return f"{host}:{name[1]}"
     return str(name)
 
 
 def _leads_here(sock: socket.socket) -> bool:
-    """Whether this process itself is at the other end (SO_PEERPIDFD, or the pid before pidfs)."""
+    """Whether this process itself is at the other end; False before pidfs, where the name tells.
+
+    SO_PEERPIDFD is the one option that is never shown to a cgroup's program, and takes no lock.
+    """
+    if not has_pidfs():
+        return False
     try:
-        if has_pidfs():
-            (number,) = _INT.unpack(sock.getsockopt(SOL_SOCKET, SO_PEERPIDFD, _INT.size))
-            try:
-                return os.fstat(number).st_ino == own_inode()
-            finally:
-                os.close(number)
-        (pid,) = _INT.unpack(sock.getsockopt(SOL_SOCKET, SO_PEERCRED, 12)[: _INT.size])
+        (number,) = _INT.unpack(sock.getsockopt(SOL_SOCKET, SO_PEERPIDFD, _INT.size))
     except OSError:
         return False
-    return bool(pid == os.getpid())
+    try:
+        return os.fstat(number).st_ino == own_inode()
+    finally:
+        os.close(number)
 
 
 def printable(text: str) -> str:
