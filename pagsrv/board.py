@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Generic
 
-from pagsrv.effects import Answer, Drop, Effect, Listing, Presence
+from pagsrv.effects import Answer, Drop, Effect, Listing, Look, Presence
 from pagsrv.errors import (
     Denied,
     InvalidParameter,
@@ -184,9 +184,12 @@ class Board(Generic[H]):
     # ── look ──
 
     def stat(self, peer: Peer, reference: Reference) -> list[Effect[H]]:
-        """Show one entry."""
+        """Show one entry, and what it is at this moment if it is a socket."""
         entry = self.find(peer, reference, VIEW)
-        return [Answer(peer.id, EntryReply(entry_view(peer, entry)))]
+        reply = EntryReply(entry_view(peer, entry))
+        if entry.handle is None or entry.facts is None or not entry.facts.is_socket:
+            return [Answer(peer.id, reply)]
+        return [Look(peer.id, reply, entry.handle)]
 
     def listing(self, peer: Peer, request: List) -> list[Effect[H]]:
         """Show the entries of a scope, of the proved scopes, or all that may be viewed."""

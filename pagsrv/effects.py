@@ -14,7 +14,7 @@ from typing import Generic
 from msgspec import Struct
 
 from pagsrv.errors import PagsrvError
-from pagsrv.messages import EntryView, EventView, Reply
+from pagsrv.messages import EntryReply, EntryView, EventView, Reply
 from pagsrv.model import Entry, H, PeerId, Process
 
 
@@ -31,6 +31,14 @@ class Answer(Struct, Generic[H]):
     lend: tuple[H, ...] = ()
     give: tuple[H, ...] = ()
     standing: tuple[Entry[H], ...] = ()
+
+
+class Look(Struct, Generic[H]):
+    """Reply once what socket *handle* is at this moment is in the reply; it stays the board's."""
+
+    to: PeerId
+    reply: EntryReply
+    handle: H
 
 
 class Listing(Struct):
@@ -75,4 +83,4 @@ class Hangup(Struct):
     why: str
 
 
-Effect = Answer[H] | Listing | Presence | Tell | Mind[H] | Drop[H] | Hangup
+Effect = Answer[H] | Look[H] | Listing | Presence | Tell | Mind[H] | Drop[H] | Hangup

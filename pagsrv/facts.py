@@ -38,6 +38,11 @@ class FdFacts(NamedTuple):
     ours: bool = False
     """It is the broker's own socket, or a connection to it."""
 
+    @property
+    def is_socket(self) -> bool:
+        """Whether it is one, and no mere name of one (O_PATH)."""
+        return self.kind == "socket" and self.access is not None
+
 
 class RingFacts(NamedTuple):
     """A session keyring as the kernel describes it at this moment."""

@@ -14,6 +14,7 @@ from typing import ClassVar
 from msgspec import Struct, field
 
 from pagsrv.errors import BOARD, SERVICE
+from pagsrv.sockets import SocketView
 
 
 class Request(Struct, forbid_unknown_fields=True):
@@ -265,8 +266,11 @@ class Poster(Struct):
     alive: bool
 
 
-class EntryView(Struct):
-    """One entry as the asker may see it; times are seconds since 1970."""
+class EntryView(Struct, omit_defaults=True):
+    """One entry as the asker may see it; times are seconds since 1970.
+
+    *socket* is there in an answer to Stat, if the entry is one.
+    """
 
     scope: str
     name: str
@@ -283,7 +287,8 @@ class EntryView(Struct):
     last_opened: float | None
     opens: int
     labels: dict[str, str]
-    granted_from: str | None = None
+    granted_from: str | None
+    socket: SocketView | None = None
 
 
 class EntryReply(Reply):

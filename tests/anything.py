@@ -42,7 +42,7 @@ from pagsrv.messages import (
 )
 from pagsrv.model import Entry, Given, Peer, PeerId, Process
 from pagsrv.names import EntryName, Scope, parse_reference
-from tests.pure import ANY, Table, mask, ring_facts
+from tests.pure import ANY, Table, looked, mask, ring_facts
 
 LIMITS = Limits(
     connections_per_uid=5, entries_per_uid=6, entries_per_scope=4, namespaces_per_uid=4,
@@ -196,7 +196,7 @@ class Anything(RuleBasedStateMachine):
             self.ledger[handle] = "board"
         before = self.seen()
         expected = self.meaning(peer, request)
-        effects = self.table.broker.handle(peer, request, given, self.table.now)
+        effects = looked(self.table.broker.handle(peer, request, given, self.table.now))
         assert not given.handles
         own = [one for one in effects if isinstance(one, Answer | Listing) and one.to == peer.id]
         assert len(own) <= 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pagsrv.broker import About, Broker
-from pagsrv.effects import Answer, Drop, Effect, Hangup, Listing, Mind, Presence, Tell
+from pagsrv.effects import Answer, Drop, Effect, Hangup, Listing, Look, Mind, Presence, Tell
 from pagsrv.errors import PagsrvError
 from pagsrv.facts import FdFacts, Isolation, ProcessFacts, RingFacts, RingState
 from pagsrv.limits import Limits
@@ -170,7 +170,9 @@ class Table:
 
     def answer(self, peer: Peer) -> Told:
         """The one answer that *peer* got by the last effects."""
-        told = [one for one in self.effects if isinstance(one, Answer) and one.to == peer.id]
+        told = [
+            one for one in looked(self.effects) if isinstance(one, Answer) and one.to == peer.id
+        ]
         assert len(told) == 1, self.effects
         return Told(told[0])
 
@@ -267,6 +269,14 @@ class Table:
         """The broker hears of a look at a ring."""
         facts = ring_facts(serial, uid, state)
         return self.did(self.broker.ring_seen(facts, isolation, loose, self.now))
+
+
+def looked(effects: list[Effect[int]]) -> list[Effect[int]]:
+    """The *effects* once a socket was looked at: an answer, with its handle still the board's."""
+    return [
+        Answer(one.to, one.reply, (one.handle,)) if isinstance(one, Look) else one
+        for one in effects
+    ]
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ from pagsrv.messages import (
     Until,
     Vitals,
 )
+from pagsrv.sockets import PeerProcess, SocketView, TcpView
 
 DESCRIPTION = (Path(pagsrv.__file__).parent / f"{BOARD}.varlink").read_text(encoding="utf-8")
 INTERFACE = scanner.Interface(DESCRIPTION)
@@ -53,6 +54,9 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "Limits": LimitsView,
     "Owner": Owner,
     "Poster": Poster,
+    "PeerProcess": PeerProcess,
+    "Tcp": TcpView,
+    "Socket": SocketView,
     "Entry": EntryView,
     "Until": Until,
     "By": ByView,

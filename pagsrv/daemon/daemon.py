@@ -24,12 +24,14 @@ from pagsrv.daemon.closing import PeerFd, closer
 from pagsrv.daemon.config import Config
 from pagsrv.daemon.connection import Connection
 from pagsrv.daemon.deeds import Deeds
+from pagsrv.daemon.elsewhere import Elsewhere
 from pagsrv.daemon.facts import Facts
 from pagsrv.daemon.gids import GidNames
 from pagsrv.daemon.log import log
 from pagsrv.daemon.sessions import Sessions, shut
+from pagsrv.daemon.sockets import Sockets
 from pagsrv.daemon.standing import StandingAnswers
-from pagsrv.effects import Answer, Drop, Effect, Hangup, Listing, Mind, Presence, Tell
+from pagsrv.effects import Answer, Drop, Effect, Hangup, Listing, Look, Mind, Presence, Tell
 from pagsrv.errors import PagsrvError
 from pagsrv.kernel import peer as kernel_peer
 from pagsrv.kernel import what
@@ -59,6 +61,8 @@ class Daemon:
         self.bugs = 0
         self.wall = time.time()
         self.gids = GidNames()
+        self.elsewhere = Elsewhere()
+        self.sockets = Sockets(self)
         self.facts = Facts(self, two_groups=config.two_group_pags)
         self.sessions = Sessions(self, end_when_empty=config.end_when_empty)
         self.deeds = Deeds(self)
@@ -81,8 +85,11 @@ class Daemon:
         self._carriers: dict[type, Callable[..., None]] = {
             Answer: self._answer, Listing: self._listing, Presence: self._presence,
             Tell: self._tell, Mind: self._mind, Drop: self._drop, Hangup: self._hang_up,
+            Look: self.sockets.look,
         }  # fmt: skip
         self.watch_fd(self.gids.fileno(), lambda _: self.gids.collect())
+        self.watch_fd(self.elsewhere.fileno(), lambda _: self.elsewhere.collect())
+        self.each_sweep.append(self.elsewhere.sweep)
 
     @staticmethod
     def _raise_limit() -> int:
@@ -353,3 +360,4 @@ class Daemon:
         self.deeds.close()
         self._poll.close()
         self.gids.close()
+        self.elsewhere.close()

@@ -95,9 +95,7 @@ def test_hup_of_a_socket_whose_poll_waits_is_refused(
     _served(house)
 
 
-def test_removing_a_pipe_in_the_middle_of_a_write(
-    house: House, client: Client, name: str
-) -> None:
+def test_removing_a_pipe_in_the_middle_of_a_write(house: House, client: Client, name: str) -> None:
     """The last descriptor of its other end is the board's, and closing that takes the lock."""
     read, write = os.pipe()
     client.do("Post", [read], name=name, fd=0, scope="user")
