@@ -256,17 +256,18 @@ class Board(Generic[H]):
         return effects
 
     def watch(self, peer: Peer, request: Watch, when: Moment) -> list[Effect[H]]:
-        """Stream events from now on; with initial, what is there comes first."""
+        """Stream events from now on; with initial, what is there comes first; then live."""
         scope = None
         if request.scope is not None:
             scope = self.resolve(peer, parse_scope(request.scope))
         self.watches.admit(peer)
         self.watches.watchers[peer.id] = Watcher(peer, scope)
-        if not request.initial:
+        if not (request.initial or request.live):
             return []
+        word = None if scope is None else str(scope)
         there = [
             (entry.scope, entry.name, entry.generation)
-            for entry in self._listed(peer, None if scope is None else str(scope), every=True)
+            for entry in (self._listed(peer, word, every=True) if request.initial else ())
             if rights_in_full(peer, entry) & VIEW
         ]
         events: Iterator[Event[H]] = (Event("present", *one) for one in there)

@@ -184,6 +184,7 @@ class Watch(Request):
     METHOD: ClassVar[str] = f"{BOARD}.Watch"
     scope: str | None = None
     initial: bool | None = None
+    live: bool | None = None
 
 
 class WhoAmI(Request):

@@ -241,6 +241,19 @@ def test_initial_watch_begins_with_what_is_there() -> None:
     assert table.heard(watcher) == [("posted", "c", "")]
 
 
+def test_watch_says_when_it_stands() -> None:
+    """With live alone that comes first, and nothing of what is there; without it nothing does."""
+    table = Table()
+    peer, asked, plain = table.join(), table.join(), table.join()
+    table.post(peer, "a")
+    table.call(asked, Watch(live=True))
+    assert [(event.event, event.name) for event in table.present()] == [("live", "")]
+    assert table.call(plain, Watch()) == []
+    table.post(peer, "b")
+    for watcher in (asked, plain):
+        assert table.heard(watcher) == [("posted", "b", "")]
+
+
 def test_watches_have_a_budget() -> None:
     """Per uid, waits included; a connection that ends gives its watch back."""
     table = Table(limits=Limits(watches_per_uid=2))

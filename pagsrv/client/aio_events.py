@@ -9,6 +9,7 @@ know which events there are.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from pagsrv.client import calls, line
@@ -25,15 +26,17 @@ if TYPE_CHECKING:
 class Events:
     """An endless asynchronous iterator of events, on a connection of its own.
 
-    It begins with the first event asked for, or on entering by `async with`. For one
-    task at a time; one that is cancelled while it waits loses no event. What the watch
-    was refused with is raised there too, and NoBroker when the broker is gone.
+    It begins with the first event asked for, or on entering by `async with`: whatever is done
+    on the board after that is told. For one task at a time; one that is cancelled while it
+    waits loses no event. What the watch was refused with is raised there too, and NoBroker
+    when the broker is gone.
     """
 
     def __init__(self, pipeline: Pipeline, scope: str | None, *, initial: bool) -> None:
         """Watch on a connection like *pipeline*, which stays its owner's."""
         self._like = pipeline
         self._call = calls.watch(scope, initial=initial)
+        self._stands = initial  # else the broker says `live`, which nobody asked us for
         self._sock: socket | None = None
         self._waiting: asyncio.Future[None] | None = None
         self._over = False
@@ -57,6 +60,15 @@ class Events:
     async def __anext__(self) -> EventView:
         if self._sock is None and not self._over:
             await self._begin()
+        await self._stand()
+        return await self._next()
+
+    async def _stand(self) -> None:
+        if not self._stands:
+            await self._next()
+            self._stands = True
+
+    async def _next(self) -> EventView:
         while self._sock is not None:
             try:
                 with line.receive(self._sock) as packet:
@@ -99,6 +111,12 @@ class Events:
 
     async def __aenter__(self) -> Self:
         await self._begin()
+        try:
+            with suppress(StopAsyncIteration):  # closed meanwhile
+                await self._stand()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(

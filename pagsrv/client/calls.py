@@ -278,8 +278,8 @@ def wait(name: str, scope: str | None, timeout: float | None) -> Call[EntryView]
 
 
 def watch(scope: str | None, *, initial: bool) -> Call[EventView]:
-    """Watch; every packet of its answer is an event."""
-    return _call(Watch(scope, initial or None), read_event, more=True)
+    """Watch; every packet of its answer is an event, and without *initial* the first is `live`."""
+    return _call(Watch(scope, initial or None, None if initial else True), read_event, more=True)
 
 
 def who_am_i() -> Call[Identity]:

@@ -303,6 +303,7 @@ def test_watching(face: Face, own_broker: Running, name: str, null: int) -> None
         face.connect(own_broker.dir, scopes=["user"]) as board,
         board.watch("user") as events,
     ):
+        assert board.health().watches == 1, "it stands when it is entered"
         board.post(name, null, scope="user")
         board.open(name).close()
         board.remove(name)
