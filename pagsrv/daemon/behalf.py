@@ -122,9 +122,9 @@ class Behalf:
             turned = space is not None and space.isolation != "isolated"
             made.prove(Proof(scope, "kernel", "linkable" if turned else given.isolation))
 
-    def named(self, gid: int) -> bool:
-        """Whether *gid* has a name; one not looked up yet counts as one that has."""
-        return self._daemon.gids.named(gid) is not False
+    def named(self, gid: int) -> bool | None:
+        """Whether *gid* has a name; None if that is not known."""
+        return self._daemon.gids.named(gid)
 
     def whois(self, asker: Peer, request: Whois, fds: list[Fd]) -> list[Fact]:
         """What is known of the peer of a socket, or of the process of a pidfd."""

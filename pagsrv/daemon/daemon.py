@@ -69,7 +69,7 @@ class Daemon:
         self.behalf = Behalf(self, config.trusted_group)
         self.most_fds = self._raise_limit()
         self.stopping = False
-        self.each_sweep: list[Callable[[], None]] = []
+        self.each_sweep: list[Callable[[], None]] = [self.gids.give_up]
         self._poll = select.epoll()
         self._ready: dict[int, Callable[[int], None]] = {}
         self._minded: dict[int, Process[Fd] | Entry[Fd]] = {}

@@ -94,7 +94,9 @@ class Facts:
         candidates = groups.pag_candidates(found)
         if not candidates and self._two_groups:
             candidates = groups.pairs(found)
-        return next((gid for gid in candidates if self._daemon.gids.named(gid) is None), None)
+        if len(candidates) != 1:
+            return None  # of several none counts, whatever they are called
+        return candidates[0] if self._daemon.gids.is_to_be_asked(candidates[0]) else None
 
     @staticmethod
     def _shown(request: Request, packet: Packet | None) -> Fd | None:
@@ -197,7 +199,7 @@ class Facts:
                 why = peer.same_user_namespace(pidfd)
             given.pag, given.no_pag = groups.judge(
                 found,
-                named=lambda gid: self._daemon.gids.named(gid) is not False,
+                named=self._daemon.gids.named,
                 userns_reason=why,
                 two_groups=self._two_groups,
             )

@@ -69,13 +69,14 @@ def pairs(groups: Sequence[int]) -> list[int]:
 def judge(
     groups: Sequence[int],
     *,
-    named: Callable[[int], bool] | bool = False,
+    named: Callable[[int], bool | None] | bool = False,
     userns_reason: str = "",
     two_groups: bool = False,
 ) -> tuple[int | None, str]:
     """The PAG of a peer with these supplementary *groups*, or None and why.
 
-    *named*: whether the gid has a name (an account's groups may lie in the range).
+    *named*: whether the gid has a name (an account's groups may lie in the range); None is that
+    nobody knows.
     *userns_reason*: '' if the peer is in our user namespace before and after the groups
     were read, else why that is not known. *two_groups*: the older form counts too.
     """
@@ -88,7 +89,13 @@ def judge(
         shown = ", ".join(str(pag) for pag in found[:3])
         return None, f"it has more than one group that looks like a PAG ({shown}), so none counts"
     pag = found[0]
-    if named(pag) if callable(named) else named:
+    known = named(pag) if callable(named) else named
+    if known is None:
+        return None, (
+            f"whether the group {pag} is a PAG is not known: the name service does not say whether "
+            "it has a name; try again later"
+        )
+    if known:
         return None, f"the group {pag} has a name, so it is a real group and no PAG"
     if userns_reason:
         return None, f"its group {pag} does not count as a PAG: {userns_reason}"

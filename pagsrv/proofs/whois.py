@@ -46,7 +46,7 @@ def unknown(fact: str, evidence: str, why: str) -> Fact:
 
 
 def of_socket(
-    sock: socket.socket, named: Callable[[int], bool], *, two_groups: bool = False
+    sock: socket.socket, named: Callable[[int], bool | None], *, two_groups: bool = False
 ) -> list[Fact]:
     """What is known of the peer of *sock*, a connected Unix socket, still the caller's.
 
@@ -100,7 +100,7 @@ def session(sock: socket.socket) -> Iterator[Fact]:
 
 
 def _credentials(
-    found: PeerFacts, named: Callable[[int], bool], *, two_groups: bool
+    found: PeerFacts, named: Callable[[int], bool | None], *, two_groups: bool
 ) -> Iterator[Fact]:
     reason = "the kernel gives no pidfd of the peer"
     if found.pidfd is not None:

@@ -13,7 +13,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 
@@ -42,6 +42,20 @@ def _refuses_rights() -> bool:
 needs_passrights = pytest.mark.skipif(
     not _refuses_rights(), reason="this kernel has no SO_PASSRIGHTS (Linux 6.16)"
 )
+
+
+def test_three_hundred_descriptors(house: House) -> None:
+    """More than the kernel sends at once (SCM_MAX_FD), in parts of one message: hung up, too."""
+    with memory(b"") as fd, Client(house.dir, stream=True) as client:
+        client.attach("user")
+        whole = call("Post", {"name": "many", "fd": 0}) + b"\0"
+        client.push(whole[:5], [fd.fileno()] * 253)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            client.push(whole[5:], [fd.fileno()] * 47)
+        with suppress(ConnectionResetError):
+            assert client.hear().error == "ProtocolError"
+        assert client.gone()
+        assert house.neighbour.refusal("Stat", name="many") == "NoEntry"
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["seqpacket", "stream"])

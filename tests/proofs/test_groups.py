@@ -56,6 +56,9 @@ def test_judge_refuses_a_group_with_a_name() -> None:
         assert found is None
         assert "has a name" in why
     assert judge([FIRST], named=lambda gid: gid != FIRST) == (FIRST, "")
+    found, why = judge([FIRST], named=lambda _: None)
+    assert found is None
+    assert "not known" in why
 
 
 def test_judge_refuses_another_user_namespace() -> None:
