@@ -77,7 +77,7 @@ def _ask_inherited(giver: str, fd: int) -> PeerKeyring | None:
 
 
 def test_each_socket_gets_its_own_answer(giver: str, door: Door) -> None:
-    """Told by cookie, among many that the broker holds."""
+    """H10: told by cookie, among many that the broker holds."""
     with Asker(giver) as asker, ExitStack() as kept:
         for _ in range(50):
             for end in socket.socketpair(socket.AF_UNIX):
@@ -91,7 +91,7 @@ def test_each_socket_gets_its_own_answer(giver: str, door: Door) -> None:
 
 
 def test_question_costs_nothing_for_what_the_broker_holds(giver: str) -> None:
-    """The child's table holds the channel and the socket asked about, whatever ours does."""
+    """H11: the child's table holds the channel and the socket asked about, whatever ours does."""
     with Asker(giver) as asker, ExitStack() as kept:
         for _ in range(300):
             for end in socket.socketpair(socket.AF_UNIX):
