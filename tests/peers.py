@@ -17,7 +17,7 @@ from pagsrv.kernel.libc import libc
 from pagsrv.kernel.peerkeyring import PeerKeyring, ask
 from tests.actors import held
 
-NEWUSER = 0x10000000  # CLONE_NEWUSER of linux/sched.h
+NEWPID, NEWUSER = 0x20000000, 0x10000000  # linux/sched.h
 
 
 class Door:

@@ -45,7 +45,8 @@ class PeerIdentity:
     mask = Named()
     """That ring's permissions, 24 letters."""
     isolation = Named()
-    """`isolated`, or `linkable` where other processes of the uid may join it."""
+    """`isolated`, `linkable` where other processes of the uid may join it, or `uid-wide` where they
+    all have it, so that it is no session."""
     pag = Named()
     """The scope of its PAG as of connect(2), as `pag:1090519041`."""
     uid = Named()

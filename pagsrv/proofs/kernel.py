@@ -45,6 +45,11 @@ def judge(record: PeerKeyring | None, now: float) -> Verdict:
     return _judge(record, record.expiry <= now and record.expiry not in _NEVER)
 
 
+def is_uid_wide(record: PeerKeyring | None) -> bool:
+    """Whether *record* is of the keyring that every process of the uid has by itself."""
+    return record is not None and bool(record.flags & _UID_KEYRING)
+
+
 _NOBODY = Verdict(
     False,
     "the kernel does not say which session this peer is in (SO_PEERKEYRING)",

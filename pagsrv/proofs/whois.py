@@ -89,14 +89,18 @@ def session(sock: socket.socket) -> Iterator[Fact]:
     evidence = "SO_PEERKEYRING"
     record = peerkeyring.ask(sock)
     verdict = kernel.judge(record, time.time())
-    if not verdict.ok:
-        yield unknown("session", evidence, verdict.why)
-        return
     ring = verdict.ring
-    yield known("session", Scope("session", ring.serial), evidence)
+    if verdict.ok:
+        yield known("session", Scope("session", ring.serial), evidence)
+        kind, why = str(verdict.isolation), verdict.loose
+    else:
+        yield unknown("session", evidence, verdict.why)
+        if not kernel.is_uid_wide(record):
+            return
+        kind, why = "uid-wide", "every process of its uid has this ring"
     yield known("keyring", ring.name, evidence)
     yield known("mask", format_mask(ring.mask), evidence)
-    yield Fact("isolation", verdict.isolation, evidence, _KERNEL, verdict.loose)
+    yield Fact("isolation", kind, evidence, _KERNEL, why)
 
 
 def _credentials(
@@ -137,12 +141,16 @@ def of_process(pidfd: Fd | None, evidence: str, inode: int = 0) -> Iterator[Fact
     yield known("alive", "yes" if alive else "no", evidence)
     if alive and pid:
         yield known("pid", pid, f"{evidence}, PIDFD_GET_INFO")
+    elif alive:
+        why = "it is in no process namespace that is seen from here, and has no number"
+        yield unknown("pid", f"{evidence}, PIDFD_GET_INFO", why)
     yield _audit("audit-session", "sessionid", told["sessionid"])
     yield _audit("login-uid", "loginuid", told["loginuid"])
     if cgroup:
         yield known("cgroup", cgroup, "PIDFD_GET_INFO")
     else:
-        yield unknown("cgroup", "PIDFD_GET_INFO", "the kernel does not tell it (Linux 6.13)")
+        why = "the kernel does not tell it: it does since Linux 6.13, within a process namespace"
+        yield unknown("cgroup", "PIDFD_GET_INFO", why)
     yield _logind(told["cgroup"])
 
 
@@ -159,10 +167,29 @@ def _logind(told: str | None) -> Fact:
     fact, evidence = "logind-session", "/proc/PID/cgroup"
     if told is None:
         return unknown(fact, evidence, "the process has exited, or /proc is not shown")
-    found: set[str] = set()
-    if "/session-" in told:
-        units = [part for line in told.split("\n") for part in line.split("/")]
-        found = {unit for unit in units if unit.startswith("session-") and unit.endswith(".scope")}
-    if len(found) == 1:
-        return known(fact, found.pop()[len("session-") : -len(".scope")], evidence, _RACY)
+    session = login_session(told)
+    if session:
+        return known(fact, session, evidence, _RACY)
     return unknown(fact, evidence, "its cgroup is no session's of a login manager")
+
+
+def login_session(cgroups: str) -> str:
+    """The session that /proc/PID/cgroup, *cgroups*, names where only the system manager names one.
+
+    That is session-ID.scope as the first that is no slice (sd_pid_get_session(3)): beneath it,
+    and beneath its service manager, a user names cgroups as it likes. '' if there is none.
+    """
+    if "/session-" not in cgroups:
+        return ""
+    found: set[str] = set()
+    for line in cgroups.split("\n"):
+        _, _, place = line.partition(":")
+        controllers, _, path = place.partition(":")
+        if controllers in ("", "name=systemd"):
+            parts = (part for part in path.split("/") if part and not part.endswith(".slice"))
+            found.add(next(parts, ""))
+    found.discard("")
+    unit = found.pop() if len(found) == 1 else ""
+    if unit.startswith("session-") and unit.endswith(".scope"):
+        return unit[len("session-") : -len(".scope")]
+    return ""

@@ -17,6 +17,7 @@ import pytest
 
 import pagsrv
 from pagsrv.kernel import keys, process
+from pagsrv.kernel.libc import libc
 from tests import peers
 from tests.actors import Actor
 from tests.client.faces import Face
@@ -174,6 +175,44 @@ def test_a_peer_that_knows_nothing_is_known(other_uid: int, short_tmp: Path) -> 
     assert (f"pag:{PAG}", "yes") == (before.pag.value, before.alive.value)
     assert (after.pag.value, after.alive.value, after.pid.value) == (None, "no", None)
     assert (before.process, str(peer.pid)) == (after.process, before.pid.value)
+
+
+@pytest.mark.root
+def test_a_peer_outside_our_process_namespace_lives(short_tmp: Path) -> None:
+    """It has no number here, which is no sign of its having exited; and each lack says why."""
+    with Actor() as actor:
+        known = actor(_known_from_within, str(short_tmp / "door"))
+    assert known["alive"] == ("yes", "")
+    why = "it is in no process namespace that is seen from here, and has no number"
+    assert known["pid"] == (None, why)
+    assert known["process"][0] is not None
+    for fact in ("audit-session", "login-uid", "cgroup", "logind-session"):
+        value, why = known[fact]
+        assert value is None
+        assert why, fact
+
+
+def _known_from_within(path: str) -> dict[str, tuple[str | None, str]]:
+    """What a child in a process namespace of its own knows of us, whom it has let in."""
+    door = Door(Path(path))
+    assert libc().unshare(peers.NEWPID) == 0
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with door.accept() as sock:
+                facts = pagsrv.whois(sock)
+            os.write(theirs, pickle.dumps({one.fact: (one.value, one.why) for one in facts}))
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    peers.connect(path)
+    door.listener.close()
+    told = os.read(ours, 1 << 16)
+    os.close(ours)
+    os.waitpid(pid, 0)
+    known: dict[str, tuple[str | None, str]] = pickle.loads(told)  # noqa: S301 -- our own child's
+    return known
 
 
 # ---- asked of a broker ---------------------------------------------------------------------------

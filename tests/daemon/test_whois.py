@@ -351,6 +351,9 @@ def test_ring_of_the_uid(asker: Actor, other_uid: int, door: str) -> None:
         found = asker(asking.whois)
     assert found["session"].value is None
     assert "not a login session" in found["session"].why
+    assert found["keyring"].value == f"_uid_ses.{other_uid}"
+    assert found["mask"].value
+    assert (found["isolation"].value, found["isolation"].strength) == ("uid-wide", "kernel")
 
 
 def test_revoked_ring(asker: Actor, other_uid: int, door: str) -> None:
