@@ -45,7 +45,6 @@ from pagsrv.messages import (
 )
 from pagsrv.model import Entry, Given, H, Moment, Peer, PeerId, Process
 from pagsrv.names import Scope
-from pagsrv.processes import deeds
 from pagsrv.scopes import Scopes
 
 
@@ -237,8 +236,8 @@ class Broker(Generic[H]):
     def did(self, process: Process[H], deed: Deed, when: Moment) -> list[Effect[H]]:
         """A process has done something: end what was to end then."""
         effects: list[Effect[H]] = []
-        for entry in list(process.heeded_by):
-            if deed in deeds(entry, process):
+        for entry, deeds in list(process.heeded_by.items()):
+            if deed in deeds:
                 effects += self.board.end(entry, deed)
         return effects + self.board.drain(when)
 
@@ -246,8 +245,8 @@ class Broker(Generic[H]):
         """Nobody can say what processes have done: end whatever that may have ended."""
         effects: list[Effect[H]] = []
         for process in list(self.board.store.processes.heeded.values()):
-            for entry in list(process.heeded_by):
-                effects += self.board.end(entry, f"{', '.join(deeds(entry, process))}: {why}")
+            for entry, deeds in list(process.heeded_by.items()):
+                effects += self.board.end(entry, f"{', '.join(deeds)}: {why}")
         return effects + self.board.drain(when)
 
     def ring_seen(

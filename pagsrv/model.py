@@ -8,10 +8,12 @@ the core can close one. It refuses to know how a fact was learned.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Generic, Literal, NamedTuple, NewType, TypeVar
 
 from msgspec import Struct, field
 
+from pagsrv.ends import Deed
 from pagsrv.facts import FdFacts, Isolation, ProcessFacts, RingFacts
 from pagsrv.messages import Fact, Poster
 from pagsrv.names import EntryName, Scope
@@ -60,7 +62,7 @@ class Witness(Struct, Generic[H]):
 class Process(Generic[H]):
     """A process entries depend on or came from; the board owns *handle*, its pidfd."""
 
-    __slots__ = ("alive", "facts", "handle", "heeded_by", "uid", "uses", "view", "waiting")
+    __slots__ = ("alive", "deeds", "facts", "handle", "heeded_by", "uid", "uses", "view", "waiting")
 
     def __init__(self, facts: ProcessFacts, handle: H | None, uid: int) -> None:
         self.facts = facts
@@ -71,8 +73,10 @@ class Process(Generic[H]):
         self.view: Poster | None = None
         """As entries show it, kept while that is true."""
         self.waiting: set[Entry[H]] = set()
-        self.heeded_by: set[Entry[H]] = set()
-        """Those of them that end by something it does (exec, setsid, uid)."""
+        self.heeded_by: dict[Entry[H], list[Deed]] = {}
+        """Those of them that end by something it does, and by what."""
+        self.deeds: Counter[Deed] = Counter()
+        """How many of them end by each."""
 
 
 class Peer:

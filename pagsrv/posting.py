@@ -12,7 +12,7 @@ from pagsrv.board import Board
 from pagsrv.effects import Answer, Drop, Effect, Mind
 from pagsrv.ends import NEED_PIDFD, Ask, parse_end
 from pagsrv.errors import Denied, Exists, InvalidParameter, Loop, NoSession, QuotaExceeded, Stale
-from pagsrv.facts import FdFacts
+from pagsrv.facts import FdFacts, ProcessFacts
 from pagsrv.limits import ENDS, LABEL_KEY_BYTES, LABEL_VALUE_BYTES, LABELS
 from pagsrv.masks import DEFAULT, SETATTR, VIEW, WRITE, parse_mask
 from pagsrv.messages import EntryReply, Post
@@ -109,6 +109,12 @@ def _check_hup(facts: FdFacts | None) -> None:
         raise InvalidParameter("until", f"{what} never hangs up: leave hup out")
 
 
+def check_own(peer: Peer, facts: ProcessFacts) -> None:
+    """Denied if the process of *facts* is another uid's than *peer*."""
+    if facts.uid != peer.uid:
+        raise Denied(f"process {facts.pid} is uid {facts.uid}'s: name one of your own")
+
+
 def _process(peer: Peer, ask: Ask, witness: Witness[H] | None) -> str:
     if witness is None:
         raise InvalidParameter(
@@ -117,8 +123,8 @@ def _process(peer: Peer, ask: Ask, witness: Witness[H] | None) -> str:
             f"namespace, or its pidfd did not come along; name another with {ask.kind}=PID",
         )
     facts = witness.facts
-    if ask.kind != "leader" and facts.uid != peer.uid:
-        raise Denied(f"process {facts.pid} is uid {facts.uid}'s: name one of your own")
+    if ask.kind != "leader":
+        check_own(peer, facts)
     if ask.kind != "leader" and ask.number not in (0, facts.pid):
         raise InvalidParameter("until", f"{ask} came with the pidfd of process {facts.pid}")
     return f"{ask.kind}={facts.pid}"

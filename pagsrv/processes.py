@@ -16,11 +16,6 @@ from pagsrv.errors import QuotaExceeded
 from pagsrv.model import Entry, H, Process, Witness
 
 
-def deeds(entry: Entry[H], process: Process[H]) -> list[Deed]:
-    """What *process* may do that ends *entry*."""
-    return [deed for deed in DEEDS if f"{deed}={process.facts.pid}" in entry.until]
-
-
 class Processes(Generic[H]):
     """Every process in use, by what the kernel calls it."""
 
@@ -31,7 +26,7 @@ class Processes(Generic[H]):
         self.heeded: dict[int, Process[H]] = {}
         """Those that some entry ends by what they do, by their number while it is theirs."""
         self.turns = 0
-        """Moves whenever what `wanted` tells may be something else."""
+        """Moves whenever what `wanted` tells may have become less."""
 
     def knows(self, witness: Witness[H]) -> bool:
         """Whether that process is in use already, so that no further handle is needed."""
@@ -67,15 +62,18 @@ class Processes(Generic[H]):
 
     def heed(self, process: Process[H], entry: Entry[H]) -> None:
         """*entry* ends by something that *process* does, if its end conditions say so."""
-        if deeds(entry, process):
-            process.heeded_by.add(entry)
-            self.heeded[process.facts.pid] = process
-            self.turns += 1
+        pid = process.facts.pid
+        deeds = [deed for deed in DEEDS if f"{deed}={pid}" in entry.until]
+        if deeds and entry not in process.heeded_by:
+            process.heeded_by[entry] = deeds
+            process.deeds.update(deeds)
+            self.heeded[pid] = process
 
     def unheed(self, process: Process[H], entry: Entry[H]) -> None:
         """*entry* does not any more."""
-        if entry in process.heeded_by:
-            process.heeded_by.discard(entry)
+        deeds = process.heeded_by.pop(entry, None)
+        if deeds is not None:
+            process.deeds.subtract(deeds)
             self.turns += 1
             if not process.heeded_by:
                 self.renumbered(process)
@@ -89,7 +87,7 @@ class Processes(Generic[H]):
     def wanted(self) -> dict[int, set[Deed]]:
         """What is to be told of which process."""
         return {
-            pid: {deed for entry in process.heeded_by for deed in deeds(entry, process)}
+            pid: {deed for deed, entries in process.deeds.items() if entries}
             for pid, process in self.heeded.items()
         }
 

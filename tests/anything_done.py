@@ -13,7 +13,7 @@ from hypothesis.stateful import invariant, rule
 from pagsrv.ends import DEEDS, Deed
 from pagsrv.model import Process
 from pagsrv.names import Scope
-from pagsrv.processes import Processes, deeds
+from pagsrv.processes import Processes
 from tests.anything import NUMBERS, SCOPES, Anything
 
 
@@ -35,8 +35,13 @@ class AnythingDone(Anything):
         entries = set(self.entries())
         for process in self.heeded():
             assert process.handle is not None
-            assert process.heeded_by == {one for one in entries if process in one.waits
-                                         and deeds(one, process)}  # fmt: skip
+            pid = process.facts.pid
+            assert {one: set(deeds) for one, deeds in process.heeded_by.items()} == {
+                one: {deed for deed in DEEDS if f"{deed}={pid}" in one.until}
+                for one in entries
+                if process in one.waits and any(f"{deed}={pid}" in one.until for deed in DEEDS)
+            }
+            assert self.followed.wanted()[pid] == set().union(*process.heeded_by.values())
             assert process.heeded_by
         orphans = self.table.broker.board.store.orphans
         assert {one for some in orphans.values() for one in some} == {

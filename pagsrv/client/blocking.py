@@ -193,10 +193,10 @@ class Board:
         *fd* stays the caller's, who may close it at once. Without *scope* it goes to the
         innermost scope proved isolated. *replace*, or the generation *expect*, gives an entry that
         has one a new descriptor. *mask* is 24 letters or 8 hexadecimal digits.
-        *until* holds end conditions: `exit` or `leader` of this process, `exit=PID`,
-        `leader=PID`, `lease`, `hup`, `ttl=SECONDS`, `opens=N`; or an Until whose fd is a
-        pidfd of the caller's. Exists, NoSession, Stale, QuotaExceeded, Loop, Denied,
-        InvalidParameter; OSError as sendmsg(2) where *fd* cannot be sent.
+        *until* holds end conditions: `exit`, `leader`, `exec`, `setsid` or `uid` of this
+        process or, with `=PID`, of another, `lease`, `hup`, `ttl=SECONDS`, `opens=N`, `orphan`;
+        or an Until whose fd is a pidfd of the caller's. Exists, NoSession, Stale, QuotaExceeded,
+        Loop, Denied, InvalidParameter; OSError as sendmsg(2) where *fd* cannot be sent.
         """
         with Ends(until) as ends:
             call = client.calls.post(

@@ -8,6 +8,7 @@ more ends the entry. Nobody listens while nobody needs it. It refuses to know ho
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from pagsrv.kernel.procevents import Dropped, NoEvents, NoRoom, ProcessEvents
 if TYPE_CHECKING:
     from pagsrv.daemon.daemon import Daemon
     from pagsrv.ends import Deed
+    from pagsrv.kernel.fd import Fd
+    from pagsrv.processes import Processes
 
 _KINDS: dict[str, int] = {
     "exec": procevents.EXEC,
@@ -42,6 +45,10 @@ class Deeds:
         self._turn = -1
         self._why: str | None = None
 
+    @property
+    def _processes(self) -> Processes[Fd]:
+        return self._daemon.broker.board.store.processes
+
     def why_not(self) -> str:
         """Why process events are not to be had, and what to do; empty if they are.
 
@@ -55,28 +62,34 @@ class Deeds:
                 self._why = str(error)
         return self._why
 
-    def follow(self, pid: int, deed: str) -> None:
-        """Hear of *deed* by process *pid* from now on.
+    def follow(self, doers: Mapping[int, Iterable[Deed]]) -> None:
+        """Hear from now on of these deeds of these processes, by number.
 
         InvalidParameter where that is not to be had, QuotaExceeded for too many processes.
         """
-        kinds = self._followed.get(pid, 0) | _KINDS[deed]
-        if self._followed.get(pid) == kinds:
+        asked = _kinds(doers)
+        wanted = _more(self._followed, asked)
+        if wanted == self._followed:
             return
         try:
             events = self._events or self._begin()
-            events.follow({**self._followed, pid: kinds})
+            try:
+                events.follow(wanted)
+            except NoRoom:
+                # Some of that may be of posts that were refused since the last sweep.
+                wanted = _more(_kinds(self._processes.wanted()), asked)
+                events.follow(wanted)
         except NoEvents as error:
             self._why = str(error)
-            raise InvalidParameter("until", f"{deed} is not to be had here: {error}") from None
+            words = ", ".join(sorted({deed for deeds in doers.values() for deed in deeds}))
+            raise InvalidParameter("until", f"{words} is not to be had here: {error}") from None
         except NoRoom:
             raise QuotaExceeded(
-                f"this broker already heeds what {len(self._followed)} processes do, the most it "
-                "can; use exit or leader"
+                f"this broker already heeds what {len(self._processes.heeded)} processes do, the "
+                "most it can; use exit or leader"
             ) from None
         self._why = ""
-        self._followed[pid] = kinds
-        self._turn = -1
+        self._followed, self._turn = wanted, -1
 
     def _begin(self) -> ProcessEvents:
         events = ProcessEvents()
@@ -97,8 +110,7 @@ class Deeds:
         if self._events is None:
             return
         daemon = self._daemon
-        broker, when = daemon.broker, daemon.now()
-        processes = broker.board.store.processes
+        broker, when, processes = daemon.broker, daemon.now(), self._processes
         try:
             told = self._events.read()
         except Dropped as error:
@@ -118,14 +130,13 @@ class Deeds:
     def sweep(self) -> None:
         """Follow no more than is needed, and nobody where nothing is; between requests only."""
         events = self._events
-        processes = self._daemon.broker.board.store.processes
+        processes = self._processes
         if events is None or self._turn == processes.turns:
             return
         if not processes.heeded:
             self._end(events)
             return
-        wanted = processes.wanted().items()
-        followed = {pid: sum(_KINDS[deed] for deed in deeds) for pid, deeds in wanted}
+        followed = _kinds(processes.wanted())
         # What it let through so far is more than is wanted: it may stay for now.
         with suppress(NoRoom, NoEvents):
             events.follow(followed)
@@ -140,3 +151,12 @@ class Deeds:
         """Listen no more."""
         if self._events is not None:
             self._end(self._events)
+
+
+def _kinds(doers: Mapping[int, Iterable[Deed]]) -> dict[int, int]:
+    """The same as the kernel's kinds of events, or-ed together."""
+    return {pid: sum(_KINDS[deed] for deed in set(deeds)) for pid, deeds in doers.items()}
+
+
+def _more(followed: dict[int, int], asked: dict[int, int]) -> dict[int, int]:
+    return {**followed, **{pid: followed.get(pid, 0) | kinds for pid, kinds in asked.items()}}

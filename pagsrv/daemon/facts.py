@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pagsrv.daemon.log import log
 from pagsrv.daemon.outbox import may_send
-from pagsrv.ends import DEEDS, NEED_PIDFD, Ask
+from pagsrv.ends import DEEDS, NEED_PIDFD, Ask, Deed
 from pagsrv.errors import Denied, InvalidParameter, ProtocolError, QuotaExceeded, Refused
 from pagsrv.facts import ProcessFacts
 from pagsrv.kernel import keys, peer, process, what
@@ -30,7 +30,7 @@ from pagsrv.messages import (
 )
 from pagsrv.model import Given, Peer, Witness
 from pagsrv.names import Scope, parse_scope
-from pagsrv.posting import ends_asked
+from pagsrv.posting import check_own, ends_asked
 from pagsrv.proofs import groups, possession
 
 if TYPE_CHECKING:
@@ -256,9 +256,7 @@ class Facts:
             given.facts = what.describe(given.posted, *self._daemon.own_sockets())
         # Judged first: each of them may open a descriptor here, and many came for free.
         asks = ends_asked(request)
-        if any(ask.kind in DEEDS for ask in asks):
-            # What was done before is no affair of this entry; it may end others of its poster.
-            self._daemon.deeds.hear()
+        self._heed(poster, asks, request, fds)
         given.poster = self._poster(*poster, given)
         for ask, end in zip(asks, request.until or (), strict=True):
             pidfd = None if end.fd is None else fds[end.fd]
@@ -282,7 +280,7 @@ class Facts:
         if ask.kind not in NEED_PIDFD or (pidfd is None and ask.number):
             return None
         if ask.kind in DEEDS:
-            return self._doer(own, ask, pidfd, given)
+            return self._doer(own, pidfd, given)
         if ask.kind == "exit":
             if pidfd is None:
                 return given.poster
@@ -295,17 +293,29 @@ class Facts:
         given.handles.append(leader[1])
         return Witness(*leader)
 
-    def _doer(
-        self, own: Fd | None, ask: Ask, pidfd: Fd | None, given: Given[Fd]
-    ) -> Witness[Fd] | None:
-        """The same, and what it does is told from now on: so its uid is looked at after that."""
+    def _heed(
+        self, poster: tuple[Peer, Fd | None], asks: list[Ask], request: Post, fds: list[Fd]
+    ) -> None:
+        """Hear from now on of what processes do that *asks* name by that."""
+        doers: dict[int, set[Deed]] = {}
+        for ask, end in zip(asks, request.until or (), strict=True):
+            if ask.kind in DEEDS:
+                look = poster[1] if end.fd is None else fds[end.fd]
+                found = None if look is None else process.from_pidfd(look)
+                if found is not None:
+                    check_own(poster[0], found)
+                    doers.setdefault(found.pid, set()).add(ask.kind)
+        if doers:
+            # What was done before is no affair of this entry; it may end others of its poster.
+            self._daemon.deeds.hear()
+            self._daemon.deeds.follow(doers)
+
+    @staticmethod
+    def _doer(own: Fd | None, pidfd: Fd | None, given: Given[Fd]) -> Witness[Fd] | None:
+        """As _end(), of who is followed by now: so it lives and its uid is its own since then."""
         look = pidfd or own
-        found = None if look is None else process.from_pidfd(look)
-        if look is None or found is None:
-            return None
-        self._daemon.deeds.follow(found.pid, ask.kind)
-        facts = process.from_pidfd(look)
-        handle = look if pidfd is not None or given.poster is None else given.poster.handle
+        facts = None if look is None else process.from_pidfd(look)
+        handle = pidfd if pidfd is not None or given.poster is None else given.poster.handle
         return None if facts is None else Witness(facts, handle)
 
     def _check_counted(self) -> None:

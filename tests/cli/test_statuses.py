@@ -66,7 +66,7 @@ USAGE = [
     (["post", "x", "--empty", "--scope", "mine"], "no scope"),
     (["post", "x", "--empty", "--mask", "rwx"], "no mask"),
     (["post", "x", "--empty", "--until", "doomsday"], "no end condition"),
-    (["post", "x", "--empty", "--until", "orphan"], "needs the kernel's process events"),
+    (["post", "x", "--empty", "--until", "exec=0"], "a process id"),
     (["post", "x", "--empty", "--until", "exit=999999999"], "no such process"),
     (["post", "x", "--empty", "--label", "unvalued"], "K=V"),
     (["post", "x", "--empty", "--label", "a=1", "--label", "a=2"], "twice"),
