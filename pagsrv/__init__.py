@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pagsrv.messages import Identity as Identity
     from pagsrv.messages import Until as Until
     from pagsrv.messages import Vitals as Vitals
+    from pagsrv.sockets import SocketView as Socket
 
 __version__ = "0.1.0"
 
@@ -54,7 +55,7 @@ __all__ = [
     "Attached", "Board", "Denied", "Entry", "Event", "Events", "Exists", "Fact", "Fd",
     "HasFileno", "Identity", "InvalidParameter", "Loop", "NoBroker", "NoEntry", "NoSession",
     "NotAssigned", "PagsrvError", "PeerIdentity", "PeerKeyring", "ProtocolError", "QuotaExceeded",
-    "Refused", "Stale", "TimedOut", "Until", "Vitals", "__version__", "aio", "connect",
+    "Refused", "Socket", "Stale", "TimedOut", "Until", "Vitals", "__version__", "aio", "connect",
     "peer_keyring", "whois",
 ]  # fmt: skip
 
@@ -65,6 +66,7 @@ _ELSEWHERE = {
     "HasFileno": "pagsrv.client.until",
     "PeerIdentity": "pagsrv.client.identity",
     "PeerKeyring": "pagsrv.kernel.peerkeyring",
+    "Socket": "pagsrv.sockets",
     "connect": "pagsrv.client.blocking",
     "peer_keyring": "pagsrv.client.whois",
     "whois": "pagsrv.client.whois",
@@ -72,7 +74,7 @@ _ELSEWHERE = {
         ("Attached", "Entry", "Event", "Fact", "Identity", "Until", "Vitals"), "pagsrv.messages"
     ),
 }
-_CALLED = {"Entry": "EntryView", "Event": "EventView"}
+_CALLED = {"Entry": "EntryView", "Event": "EventView", "Socket": "SocketView"}
 
 
 if not TYPE_CHECKING:  # or a name misspelt would be an object to them, and no error

@@ -25,7 +25,7 @@ NAMES = [
     "Attached", "Board", "Denied", "Entry", "Event", "Events", "Exists", "Fact", "Fd",
     "HasFileno", "Identity", "InvalidParameter", "Loop", "NoBroker", "NoEntry", "NoSession",
     "NotAssigned", "PagsrvError", "PeerIdentity", "PeerKeyring", "ProtocolError", "QuotaExceeded",
-    "Refused", "Stale", "TimedOut", "Until", "Vitals", "__version__", "aio", "connect",
+    "Refused", "Socket", "Stale", "TimedOut", "Until", "Vitals", "__version__", "aio", "connect",
     "peer_keyring", "whois",
 ]  # fmt: skip
 

@@ -204,7 +204,8 @@ COMMANDS: tuple[Command, ...] = (
         "show one entry",
         "looking:stat",
         "NAME [--scope S] [--json]",
-        "Everything about an entry that you may view.",
+        "Everything about an entry that you may view. A socket is asked what it is at this moment: "
+        "addresses, state, the other end, queues, and how a TCP connection goes.",
         (NAME, SCOPE, JSON),
         (("pagsrv stat db", "for people"), ("pagsrv stat user:1000/db --json", "by full name")),
     ),

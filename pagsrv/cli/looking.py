@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from pagsrv.cli import render
+from pagsrv.cli import render, sockets
 from pagsrv.client.blocking import connect
 from pagsrv.names import KINDS, parse_reference, parse_scope
 
@@ -139,7 +139,7 @@ def _facts(entry: EntryView) -> list[tuple[str, str]]:
     facts += [(f"label {key}", value) for key, value in entry.labels.items()]
     if entry.granted_from is not None:
         facts.append(("granted from", entry.granted_from))
-    return facts
+    return facts if entry.socket is None else facts + sockets.lines(entry.socket)
 
 
 def _poster(entry: EntryView) -> str:

@@ -203,7 +203,10 @@ class Board:
     async def stat(
         self, name: str, scope: str | None = None, *, on_behalf_of: Shown = None
     ) -> EntryView:
-        """The entry *name*."""
+        """The entry *name*; its socket says what it is at this moment, if it is one.
+
+        That may take two seconds if whoever has the socket keeps the kernel from answering.
+        """
         return await self._do(calls.stat(name, scope, on_behalf_of))
 
     async def wait(

@@ -248,7 +248,10 @@ class Board:
         return self._do(client.calls.list_names(scope, every=all, behalf=on_behalf_of))
 
     def stat(self, name: str, scope: str | None = None, *, on_behalf_of: Shown = None) -> EntryView:
-        """The entry *name*."""
+        """The entry *name*; its socket says what it is at this moment, if it is one.
+
+        That may take two seconds if whoever has the socket keeps the kernel from answering.
+        """
         return self._do(client.calls.stat(name, scope, on_behalf_of))
 
     def wait(

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from typing import Any
 import pytest
 
 from pagsrv import __version__
+from pagsrv.cli import sockets
+from pagsrv.sockets import PeerProcess, SocketView
 from tests.cli.command import COMMAND, TYPED, Login, environment, start, uid
 
 pytestmark = pytest.mark.kernel
@@ -253,3 +257,54 @@ def test_a_stdout_that_is_closed_is_no_other_descriptor(login: Login, name: str)
             assert said == (0, "", "")
     said = login.execute(["sh", "-c", f"{TYPED} stat nothing 2>&-"])
     assert said == (3, "", "")
+
+
+SOCKET = [
+    "family", "type", "protocol", "state", "local", "peer", "inode", "peer_inode", "peer_process",
+    "other_netns", "receive_queue", "send_queue", "waiting", "backlog", "tcp", "unknown",
+]  # fmt: skip
+
+
+def test_a_socket_as_json_and_in_words(login: Login, name: str) -> None:
+    """One key more, in stat alone; and a line for each thing that is known."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = server.getsockname()
+        login.must("post", name, "--dial", f"tcp:{host}:{port}")
+        with server.accept()[0] as accepted:
+            accepted.sendall(b"12345")
+            (entry,) = login.must("stat", name, "--json").objects()
+            assert list(entry) == [*ENTRY, "socket"]
+            assert list(entry["socket"]) == SOCKET
+            assert entry["socket"]["peer"] == f"{host}:{port}"
+            assert entry["socket"]["receive_queue"] == 5
+            (listed,) = login.must("ls", "--json", "--scope", "session").objects()
+            assert list(listed) == ENTRY
+            said = login.must("stat", name).out
+    assert "tcp stream inet, established" in said
+    assert f"other end   {host}:{port}" in re.sub("  +", "   ", said)
+    assert "5 bytes" in said
+    assert "round trip" in said
+    assert "not known" not in said
+
+
+def test_what_is_not_known_of_a_socket_in_words() -> None:
+    """One line for each reason, with the names of what it keeps from being known."""
+    view = SocketView("unix", "stream", None, "connected", None, "@x", 7, 8)
+    view.peer_process = PeerProcess(42, 1000, "", alive=False)
+    view.unknown = {"receive_queue": "why", "send_queue": "why", "local": "because"}
+    assert sockets.lines(view) == [
+        ("socket", "stream unix, connected"),
+        ("other end", "@x"),
+        ("other socket", "inode 8"),
+        ("connected to", "process 42 of uid 1000, which has exited"),
+        ("not known", "receive queue, send queue: why"),
+        ("not known", "local: because"),
+    ]
+    assert sockets.lines(SocketView(None))[0] == ("socket", "of an unknown family, state not known")
+    listening = SocketView("inet", "stream", "tcp", "listening", waiting=1, backlog=7)
+    assert sockets.lines(listening)[-1] == ("to be accepted", "1 of at most 7")
+    alive = PeerProcess(42, 1000, "psql", alive=True)
+    assert sockets.lines(SocketView("unix", peer_process=alive, other_netns=True))[1:] == [
+        ("network", "another namespace than the broker's"),
+        ("connected to", "process 42 of uid 1000 (psql)"),
+    ]
