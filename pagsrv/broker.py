@@ -136,11 +136,7 @@ class Broker(Generic[H]):
         board = self.board
         match request:
             case Open() | Take() | Stat():
-                reference = board.reference(request.name, request.scope)
-                if isinstance(request, Stat):
-                    return board.stat(peer, reference)
-                verb = opening.open_one if isinstance(request, Open) else opening.take_one
-                return verb(board, peer, reference, when)
+                return self._one(peer, request, when)
             case Attach():
                 return self.scopes.attach(peer, request, given)
             case Prove():
@@ -162,6 +158,18 @@ class Broker(Generic[H]):
             case WhoAmI():
                 return self.scopes.who_am_i(peer)
         return self._change(peer, request, given, when)
+
+    def _one(self, peer: Peer, request: Open | Take | Stat, when: Moment) -> list[Effect[H]]:
+        """One entry, by its name."""
+        board = self.board
+        reference = board.reference(request.name, request.scope)
+        if isinstance(request, Stat):
+            return board.stat(peer, reference)
+        if isinstance(request, Take):
+            return opening.take_one(board, peer, reference, when)
+        if request.proved is not None:
+            self.scopes.check(peer, request.proved)
+        return opening.open_one(board, peer, reference, when)
 
     def _change(
         self, peer: Peer, request: Request, given: Given[H], when: Moment

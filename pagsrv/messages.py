@@ -91,6 +91,7 @@ class Open(_Behalf):
     name: str
     scope: str | None = None
     on_behalf_of: int | None = None
+    proved: list[str] | None = None
 
 
 class Take(_Named):

@@ -219,6 +219,16 @@ class Scopes(Generic[H]):
             peer.forget(other)
         self._join(peer, Proof(scope, "possession", space.isolation), space)
 
+    @staticmethod
+    def check(peer: Peer, kinds: list[str]) -> None:
+        """NoSession unless *peer* is proved in scopes of these *kinds* and of no others."""
+        proved = [scope.kind for scope in peer.scopes]
+        if sorted(kinds) != sorted(proved):
+            raise NoSession(
+                f"this connection is proved in {', '.join(proved) or 'no scope'}, which is not "
+                "what the call counts on: Attach first"
+            )
+
     # ── what becomes of a session ──
 
     def sessions(self) -> list[tuple[Scope, int]]:

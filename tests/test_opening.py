@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from pagsrv.effects import Answer, Drop
-from pagsrv.errors import Denied, InvalidParameter, NoEntry, NotAssigned, Refused
+from pagsrv.errors import Denied, InvalidParameter, NoEntry, NoSession, NotAssigned, Refused
 from pagsrv.messages import Open, Opened, OpenedMany, OpenMany, Take, TakeMany, Watch
 from pagsrv.names import Scope
 from tests.pure import Ends, Table, mask
@@ -36,6 +36,20 @@ def test_open_lends_what_was_posted() -> None:
     assert table.dropped() == []
     entry = table.entry(USER, "x")
     assert (entry.opens, entry.last_opened, table.broker.board.opens) == (2, table.wall, 2)
+
+
+def test_open_that_counts_on_other_scopes_does_nothing() -> None:
+    """Refused before anything is looked up: no turn is used up; in any order it is the same."""
+    table = Table()
+    peer = table.join()
+    table.post(peer, "x", until=Ends(("opens=1",)))
+    for kinds in (["session", "user"], ["session"], [], ["user", "user"], ["x"]):
+        with pytest.raises(NoSession, match="Attach"):
+            table.ask(peer, Open("x", proved=kinds))
+        with pytest.raises(NoSession):
+            table.ask(peer, Open("not there", proved=kinds))
+    assert table.entry(USER, "x").opens == 0
+    assert table.ask(peer, Open("x", proved=["user"])) == Opened(0)
 
 
 def test_plain_open_stands() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from _socket import SCM_RIGHTS
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self, cast
 
 from pagsrv import client
@@ -17,8 +18,9 @@ from pagsrv.client import conversation, line
 from pagsrv.client.channel import Channel
 from pagsrv.client.conversation import OPENED, Attachment, Call
 from pagsrv.client.events import Events
-from pagsrv.client.line import CUT, RECEIVE, ROOM, SEND, SIZE, unpack_fd
+from pagsrv.client.line import CUT, RECEIVE, ROOM, SEND, SIZE, Beside, unpack_fd
 from pagsrv.client.until import Ends, Shown, number_of
+from pagsrv.errors import NoSession
 from pagsrv.kernel.fd import Fd
 
 if TYPE_CHECKING:
@@ -36,6 +38,15 @@ _Names = list[str]
 
 _PACKETS = 4096
 """Packets of Open kept for names opened before: below a megabyte."""
+
+
+@lru_cache(maxsize=_PACKETS // 4)
+def _packet(name: str, scope: str | None, counted_on: tuple[str, ...]) -> bytes:
+    """The packet of Open, kept for connections to come."""
+    packet = conversation.opening(name, scope, counted_on)
+    line.check(packet)
+    return packet
+
 
 _OPENING: Call[Fd] = Call(b"", conversation.one_fd)
 
@@ -58,11 +69,11 @@ def connect(
     The session proved is that of the calling thread. Raises NoBroker where none
     answers, Denied by one that does not serve this uid or that is somebody else's.
 
-    Scopes are what names are looked up in, so they are told the broker at once (Attach). The
-    one exception is the user scope alone: a connection has that by itself, and no other unless
-    the kernel tells the broker of sessions (SO_PEERKEYRING). Where it does not there is nothing to
-    say, which saves a turn to the broker, and what that has against us is raised by the
-    first call.
+    Scopes are what names are looked up in, so they are told the broker at once (Attach), unless
+    a connection has just these by itself: the user scope, and where the kernel tells the
+    broker of sessions, as it did this process before, the session too. Then nothing is said,
+    which saves a turn to the broker: the first open says what it counts on, any other call
+    attaches first, and what the broker has against us is raised by that call.
     """
     channel = Channel(dir, scopes, prove=prove)
     try:
@@ -95,7 +106,7 @@ class Board:
         self._do = channel.do
         self._send = sock.send
         self._recvmsg = sock.recvmsg
-        self._packets: dict[_Key, bytes] = {}
+        self._packets: dict[_Key, bytes] = channel.packets
 
     def close(self) -> None:
         """Hang up; entries posted with `lease` end. Twice is no harm."""
@@ -143,11 +154,20 @@ class Board:
             _, kind, payload = beside[0]
             if kind == SCM_RIGHTS and len(payload) == 4:  # one descriptor, and not two
                 return Fd(unpack_fd(payload)[0])
-        return self._channel.exchange(_OPENING, sent=True, came=(data, beside, flags))
+        return self._unusual(name, scope, (data, beside, flags))
+
+    def _unusual(self, name: str, scope: str | None, came: tuple[bytes, Beside, int]) -> Fd:
+        """What an answer that *came* and is none of the usual means; a refusal mostly."""
+        try:
+            return self._channel.exchange(_OPENING, sent=True, came=came)
+        except NoSession:
+            if not self._channel.counted_on:
+                raise
+        self._channel.recount()
+        return self.open(name, scope)
 
     def _written(self, key: _Key, name: str, scope: str | None) -> bytes:
-        packet = conversation.named(b"Open", name, scope)
-        line.check(packet)
+        packet = _packet(name, scope, self._channel.counted_on)
         if len(self._packets) >= _PACKETS:
             self._packets.clear()
         self._packets[key] = packet

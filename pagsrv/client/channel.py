@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pagsrv.client import conversation, line, where
 from pagsrv.client.conversation import MORE, Attachment, Call
 from pagsrv.client.line import Beside
-from pagsrv.client.proving import session_is_told, wanted
+from pagsrv.client.proving import counted_on, wanted
 from pagsrv.errors import NoBroker, Refused
+from pagsrv.names import KINDS
 
 if TYPE_CHECKING:
     from _socket import socket
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from pagsrv.client.proving import Session
 
 T = TypeVar("T")
+
+_told: dict[str, bool] = {}
+"""Whether the kernel told the broker of a directory our session, as of its last answer to Attach.
+
+A hint that saves turns, and no more: what is done because of it says what it counts on.
+"""
 
 
 class Channel:
@@ -44,6 +51,10 @@ class Channel:
         self._changes = False
         self._ended = ""
         self.attachment: Attachment | None = None
+        self.counted_on: tuple[str, ...] = ()
+        """The kinds of scopes that we have not asked for and count on; empty once attached."""
+        self.packets: dict[Any, bytes] = {}
+        """Packets of Open made before: they say what is counted on, too."""
         sock, self.dir = where.dial(dir)
         self.sock: socket | None = sock
 
@@ -81,19 +92,35 @@ class Channel:
     def begin(self, *, changes: bool) -> None:
         """Attach, where it says anything: every connection has its user scope by itself.
 
-        Where the kernel answers for sessions it has its session too, and bare names would be
-        looked up there first: so who wants the user scope alone has to say so.
+        Where the kernel tells the broker of sessions it has its session too. What is done without
+        Attach says which of them it counts on, and is refused where the broker knows otherwise.
         """
-        if changes or self._scopes != ["user"] or session_is_told(self.connected()):
+        if not changes:
+            told = _told.get(self.dir, False)
+            self.counted_on = counted_on(self._scopes, prove=self._prove, told=told)
+        if not self.counted_on:
             self.attach(changes=changes)
 
     def attach(self, *, changes: bool) -> None:
         """Attach, and prove what can be proved; once more if called again."""
         if self._words is None:
             self._words, self.session = wanted(self._scopes, prove=self._prove)
+            if self.counted_on:
+                # As of the connect: by now the calling thread may be in another session.
+                self._words = list(KINDS if self._scopes is None else self._scopes)
         flow = conversation.attaching(self._words, self.session, changes=changes)
         self.attachment = self._run(flow)
         self._changes = changes
+        self.counted_on = ()
+        self.packets.clear()
+        if self.session is not None:
+            _told[self.dir] = self.attachment.told
+
+    def recount(self) -> None:
+        """Attach, because the broker refused what was counted on, and so has done nothing."""
+        # With the user scope alone there was a session too many, with a session one too few.
+        _told[self.dir] = "session" not in self.counted_on
+        self.attach(changes=False)
 
     def _run(self, flow: Generator[Call[Any], Any, T]) -> T:
         """Make the calls that *flow* wants, one after the other."""
@@ -110,8 +137,8 @@ class Channel:
 
     def do(self, call: Call[T]) -> T:
         """Make *call*, announcing changes first if it is the first to make any."""
-        if call.changes and not self._changes:
-            self.attach(changes=True)
+        if self.counted_on or (call.changes and not self._changes):
+            self.attach(changes=call.changes)
         return self.exchange(call)
 
     def exchange(

@@ -34,6 +34,7 @@ OPENED = b'{"parameters":{"fd":0}}'
 _usual: dict[int, bytes] = {}  # at most one for each number of descriptors a message carries
 
 _CALL = b'{"method":"org.pagsrv.Board.%s","parameters":{%s}}'
+_END = b"}}"
 _HEX = frozenset(b"0123456789abcdef")
 _PROOF_TRIES = 4
 """A nonce dies after 250 ms if others wait behind it: on a busy machine that happens."""
@@ -137,6 +138,14 @@ def named(method: bytes, name: str, scope: str | None) -> bytes:
 # ── open ──
 
 
+def opening(name: str, scope: str | None, proved: tuple[str, ...] = ()) -> bytes:
+    """The packet of Open; *proved* are the kinds of scopes that it counts on, if it does."""
+    packet = named(b"Open", name, scope)
+    if proved:
+        packet = packet.removesuffix(_END) + b',"proved":' + _list(proved, "proved") + _END
+    return packet
+
+
 def one_fd(packet: Packet) -> Fd:
     """The one descriptor of an answer to Open or Take, the caller's."""
     if packet.data == OPENED and len(packet.fds) == 1:
@@ -193,6 +202,11 @@ class Attachment:
 
     __slots__ = ("answer", "broker", "nonce", "proved", "uid")
 
+    @property
+    def told(self) -> bool:
+        """Whether the kernel told the broker our session, and nobody had to prove it."""
+        return _TOLD in self.answer
+
     def __init__(self, broker: str, uid: int, nonce: str | None, answer: bytes) -> None:
         self.broker = broker
         self.uid = uid
@@ -225,6 +239,7 @@ _UID = b'","uid":'
 _LIMITS = b',"limits":{'
 _NONCE = b',"nonce":'
 _TAIL = b"}}"
+_TOLD = b'"proof":"kernel"'
 _NO_SESSION = b'{"error":"org.pagsrv.Board.NoSession",'
 
 

@@ -8,18 +8,16 @@ the wire, and to judge a ring that the broker can judge.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from pagsrv.errors import NoSession, PagsrvError, QuotaExceeded
+from pagsrv.errors import NoSession, QuotaExceeded
 from pagsrv.kernel import keys
 from pagsrv.names import KINDS
-from pagsrv.proofs import possession
+from pagsrv.proofs import groups, possession
 
 if TYPE_CHECKING:
-    from _socket import socket
-    from socket import socket as PythonSocket  # noqa: N812 -- two of one name
-
     from pagsrv.messages import Identity
 
 
@@ -73,17 +71,20 @@ class Session:
         return identity
 
 
-def session_is_told(sock: socket) -> bool:
-    """Whether the broker at the other end of *sock* may know our session without our saying so.
+def counted_on(scopes: Sequence[str] | None, *, prove: bool, told: bool) -> tuple[str, ...]:
+    """The kinds of scopes that a connection will have by itself, if those are the *scopes* wanted.
 
-    About the broker the kernel would tell us the same as it tells the broker about us.
+    *told* says whether the kernel tells the broker our session. Empty if anything is to be said.
     """
-    from pagsrv.kernel.peerkeyring import ask  # noqa: PLC0415 -- most who connect do not ask
-
-    try:
-        return ask(cast("PythonSocket", sock)) is not None
-    except PagsrvError:
-        return True
+    if scopes is not None and list(scopes) == ["user"]:
+        return () if told else ("user",)
+    if not (told and prove):
+        return ()
+    if scopes is None:
+        # A PAG is looked for at Attach alone, and what might be one is the broker's to judge.
+        mine = os.getgroups()
+        return () if groups.pag_candidates(mine) or groups.pairs(mine) else ("session", "user")
+    return ("session", "user") if sorted(scopes) == ["session", "user"] else ()
 
 
 def wanted(scopes: Sequence[str] | None, *, prove: bool) -> tuple[list[str], Session | None]:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import pytest
 
 import pagsrv
+from pagsrv.client import channel
 from pagsrv.kernel import keys
 from tests.actors import Actor, turn_into
 from tests.anybody import Anybody
@@ -153,6 +154,39 @@ def test_another_session_does_not_find_it(broker: Running, name: str) -> None:
         assert mine(attempt, broker.dir, name) == ""
         assert other(attempt, broker.dir, name) == "NoEntry"
         assert other(attempt, broker.dir, f"{scope}/{name}") == "Denied"
+
+
+def open_counting(dir: str, name: str) -> tuple[str, tuple[str, ...]]:  # noqa: A002
+    """Open, counting on what this broker is not told: the file's name, and how often by whom."""
+    channel._told[dir] = True
+    with pagsrv.connect(dir) as board:
+        assert board._channel.counted_on == ("session", "user")
+        with board.open(name) as fd:
+            found = os.readlink(f"/proc/self/fd/{fd.fileno()}")
+        opens = tuple(str(board.stat(name, scope).opens) for scope in ("session", "user"))
+        return found, opens
+
+
+@pytest.mark.usefixtures("silent")
+def test_nobody_shadows_an_entry_of_a_session_counted_on(broker: Running, name: str) -> None:
+    """The broker is told nothing: the user's entry of that name is not opened meanwhile."""
+    with Actor() as mine, Actor() as other:
+        for actor, scope, path in ((other, "user", "/dev/zero"), (mine, "session", os.devnull)):
+            actor(post_path, broker.dir, name, scope, path)
+        assert mine(open_counting, broker.dir, name) == (os.devnull, ("1", "0"))
+        assert mine(counted_on, broker.dir) == ()
+
+
+def post_path(dir: str, name: str, scope: str, path: str) -> None:  # noqa: A002
+    """Post the file *path*."""
+    with pagsrv.connect(dir) as board, open(path, "rb") as file:
+        board.post(name, file, scope=scope)
+
+
+def counted_on(dir: str) -> tuple[str, ...]:  # noqa: A002
+    """What the next connection would count on."""
+    with pagsrv.connect(dir) as board:
+        return board._channel.counted_on
 
 
 @pytest.mark.usefixtures("silent")
