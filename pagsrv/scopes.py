@@ -322,4 +322,6 @@ class Scopes(Generic[H]):
     def goodbye(self, peer: Peer) -> None:
         """*peer* is gone: it is no member of anything and waits for nothing."""
         self._forget_turn(peer)
-        self._leave(peer, {scope for scope in peer.proofs if scope.kind == "session"})
+        for scope in peer.scopes:
+            if scope.kind == "session":
+                self.board.store.spaces[scope].members.pop(peer.id, None)

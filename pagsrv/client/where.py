@@ -67,7 +67,8 @@ def _connect(directory: str, *, blocking: bool) -> socket | None:
         )
     sock = socket(AF_UNIX, SOCK_SEQPACKET)  # close-on-exec from the first (PEP 446)
     try:
-        sock.setblocking(blocking)
+        if not blocking:
+            sock.setblocking(False)
         sock.connect(path)
         _check_owner(sock, directory)
     except BaseException as error:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import socket
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from errno import EMFILE, ETOOMANYREFS
 from itertools import chain
 from select import EPOLLIN, EPOLLOUT
@@ -97,11 +96,6 @@ class Connection:
         return self.backlog is not None
 
     # ── in ──
-
-    def greet(self) -> None:
-        """Take the first packet, which has come with the connection as a rule."""
-        with suppress(BlockingIOError):
-            self.read()
 
     def ready(self, mask: int) -> None:
         """Something may be read, or written, or the peer is gone."""

@@ -19,6 +19,7 @@ from fcntl import ioctl
 from struct import Struct
 
 from pagsrv.broker import About, Broker
+from pagsrv.daemon.accepted import accept
 from pagsrv.daemon.behalf import Behalf
 from pagsrv.daemon.closing import PeerFd, closer
 from pagsrv.daemon.config import Config
@@ -168,11 +169,9 @@ class Daemon:
 
     def _accept(self, listener: socket.socket, kind: type[Connection]) -> None:
         try:
-            # Half the cost of socket.accept(): it asks the new socket for what is known here.
-            fd, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
+            sock = accept(listener, kind.socket_type)
         except OSError:
             return
-        sock = socket.socket(socket.AF_UNIX, kind.socket_type, 0, fileno=fd)
         try:
             facts = kernel_peer.identify(sock, process=False)
         except PagsrvError as error:
@@ -185,13 +184,13 @@ class Daemon:
             groups=facts.groups, inode=facts.inode,
         )  # fmt: skip
         session = self.sessions.of(sock, facts.uid)
-        effects = self.broker.welcome(peer, session, crowded=fd >= self.most_fds)
+        effects = self.broker.welcome(peer, session, crowded=sock.fileno() >= self.most_fds)
         connection = kind(self, sock, peer)
         connection.witness = self.sessions.witness(peer, sock)
         connection.no_session = "" if session is None else session.why
         self.connections[peer.id] = connection
         try:
-            self.watch_fd(fd, connection.ready)
+            self.watch_fd(connection.fd, connection.ready)
         except OSError as error:
             # ENOSPC: max_user_watches of epoll(7) is used up.
             log("not admitted", why=error.strerror)
@@ -200,7 +199,8 @@ class Daemon:
         if effects:
             self.carry_out(effects)
         else:
-            connection.guard(connection.greet)
+            # The first packet has come with the connection as a rule; if not, this does nothing.
+            connection.ready(select.EPOLLIN)
 
     def judge(self, connection: Connection, request: Request, given: Given[Fd]) -> list[Effect[Fd]]:
         """The broker's judgement; it may have moved the next deadline."""
