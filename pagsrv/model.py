@@ -108,11 +108,15 @@ class Peer:
 
     def prove(self, proof: Proof) -> None:
         """Add *proof*; scopes stay in lookup order (session, pag, user)."""
-        self.proofs[proof.scope] = proof
-        if len(self.proofs) == 1:
-            self.scopes = (proof.scope,)
-        else:
-            self.scopes = tuple(sorted(self.proofs, key=lambda scope: _RANK[scope.kind]))
+        scope = proof.scope
+        self.proofs[scope] = proof
+        if not self.scopes:
+            self.scopes = (scope,)
+        elif scope not in self.scopes:
+            if _RANK[scope.kind] < _RANK[self.scopes[0].kind]:
+                self.scopes = (scope, *self.scopes)
+            else:
+                self.scopes = tuple(sorted(self.proofs, key=lambda one: _RANK[one.kind]))
 
     def forget(self, scope: Scope) -> None:
         """Drop the proof of *scope*, if there is one."""

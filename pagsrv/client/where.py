@@ -11,6 +11,7 @@ import os
 import struct
 from _socket import AF_UNIX, SO_PEERCRED, SOCK_SEQPACKET, SOL_SOCKET, socket
 from errno import ECONNREFUSED, ENOENT, ENOTDIR
+from functools import lru_cache
 
 from pagsrv.errors import Denied, NoBroker
 
@@ -58,13 +59,20 @@ def dial(
     raise NoBroker(f"no broker answers at {' or '.join(looked)}: {_HOW}")
 
 
-def _connect(directory: str, *, blocking: bool) -> socket | None:
+@lru_cache(maxsize=64)
+def _path(directory: str) -> bytes:
+    """The path of the socket in *directory*, kept for connections to come; NoBroker if too long."""
     path = os.fsencode(f"{directory}/{SOCKET}")
     if len(path) > _SUN_PATH:
         raise NoBroker(
             f"{directory} has too long a path for a socket in it ({len(path)} bytes, the most is "
             f"{_SUN_PATH}): choose a shorter directory"
         )
+    return path
+
+
+def _connect(directory: str, *, blocking: bool) -> socket | None:
+    path = _path(directory)
     sock = socket(AF_UNIX, SOCK_SEQPACKET)  # close-on-exec from the first (PEP 446)
     try:
         if not blocking:
