@@ -367,6 +367,12 @@ class Known(Reply):
     facts: list[Fact]
 
 
+class Way(Struct):
+    way: str
+    taken: bool
+    why: str
+
+
 class Vitals(Reply):
     """The answer to Health; uptime in seconds, counters since the start.
 
@@ -388,6 +394,8 @@ class Vitals(Reply):
     refusals: int
     events_lost: int
     unsupported: dict[str, str]
+    ways: list[Way] = field(default_factory=list)
+    """How a session may be proved, best first; *why* not taken, or by what. Empty: not told."""
 
 
 class Info(Reply):

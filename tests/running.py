@@ -8,6 +8,7 @@ know what is done with it.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -23,6 +24,10 @@ from tests.anybody import bare_environment
 
 SECONDS = 20
 """How long anything may take before the test fails: a deadline, never a pause."""
+
+
+POSSESSION = ("possession",)
+KERNEL = ("peerkeyring", "possession")
 
 
 class Running:
@@ -55,20 +60,33 @@ def running_broker(
     *,
     argv: Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
+    use: Sequence[str] | None = POSSESSION,
+    config: str = "",
     **popen: Any,  # noqa: ANN401 -- Popen's own
 ) -> Iterator[Running]:
     """A broker with its directory in *tmp*, a short path; *popen* goes to Popen (user, group …).
 
-    *argv* replaces `python -m pagsrv.daemon`; `--dir DIR` is added to it.
+    *argv* replaces `python -m pagsrv.daemon`; `--dir DIR` and `--config FILE` are added to it,
+    the file being *config* and how sessions may be proved: whether this machine has
+    SO_PEERKEYRING concerns those only who *use* it (None: whatever a broker takes by itself).
     """
     where, log, notify = tmp / "b", tmp / "log", tmp / "notify"
+    told_it = tmp / "broker.toml"
+    proofs = "" if use is None else f"[proofs]\nuse = {json.dumps(use)}\n"
+    told_it.write_text(f"{config}\n{proofs}")
     told = {**(bare_environment() if env is None else env), "NOTIFY_SOCKET": str(notify)}
     heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     with heard, log.open("wb") as errors:
         heard.bind(str(notify))
         os.chmod(notify, 0o666)  # noqa: S103 -- the broker may be another uid's
         process = subprocess.Popen(
-            [*(argv or (sys.executable, "-m", "pagsrv.daemon")), "--dir", str(where)],
+            [
+                *(argv or (sys.executable, "-m", "pagsrv.daemon")),
+                "--dir",
+                str(where),
+                "--config",
+                str(told_it),
+            ],
             env=told,
             cwd=popen.pop("cwd", Path(__file__).parent.parent),
             stdin=subprocess.DEVNULL,

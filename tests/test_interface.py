@@ -43,6 +43,7 @@ from pagsrv.messages import (
     Reply,
     Until,
     Vitals,
+    Way,
 )
 from pagsrv.sockets import PeerProcess, SocketView, TcpView
 
@@ -62,6 +63,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "By": ByView,
     "RefusedScope": RefusedScope,
     "Fact": Fact,
+    "Way": Way,
 }
 NAMES = {kind: name for name, kind in TYPES.items()}
 

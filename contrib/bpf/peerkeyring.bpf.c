@@ -2,8 +2,8 @@
 /* Whose is it: the session keyring of a Unix socket's peer, out of the kernel's own books.
  *
  *	peerkeyring	answers getsockopt(2) for SO_PEERKEYRING (contrib/c/peerkeyring.h)
- *	peers		iterator: the same for every Unix socket in a file table, told by cookie
- *	members		iterator: the session keyring of every task that lives
+ *	peers		iterator: the same for every Unix socket of whoever reads it, told by cookie
+ *	members		iterator: the session keyring of every task that lives, as it is now
  *
  * The law: of the kernel's structs only the fields read here are declared, and their places are
  * found at load time, so that one object serves every kernel with BTF. What cannot be answered
@@ -57,9 +57,11 @@ struct sock {
 struct socket { struct sock *sk; } KERNEL_STRUCT;
 
 struct file;
+struct files_struct;
 
 struct task_struct {
 	int exit_state;
+	struct files_struct *files;
 	const struct cred *real_cred;
 } KERNEL_STRUCT;
 
@@ -141,15 +143,19 @@ struct answer {
 	struct peerkeyring is;
 };
 
+/* The link chooses a process by its number, which may be given away while somebody holds the link:
+ * so only the reader's own file table is shown, whoever it is by then.
+ */
 SEC("iter/task_file")
 int peers(struct bpf_iter__task_file *ctx)
 {
+	struct task_struct *task = ctx->task, *reader = bpf_get_current_task_btf();
 	struct file *file = ctx->file;
 	struct answer answer;
 	struct socket *socket;
 	struct sock *sock;
 
-	if (!file || !ctx->task)
+	if (!file || !task || task->files != reader->files)
 		return 0;
 	socket = bpf_sock_from_file(file);
 	if (!socket)
@@ -164,6 +170,16 @@ int peers(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
+struct member {
+	__s64 expiry;
+	__s32 serial;
+	__u32 mask;
+	__u32 key_uid;
+	__u32 flags;
+	__s32 state;
+	__u32 unused;
+};
+
 /* real_cred: what a task may be acting as for a moment, inside the kernel, is not what it is.
  * One that has exited and was not reaped yet is in no session any more.
  */
@@ -171,15 +187,20 @@ SEC("iter/task")
 int members(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
+	struct member member = {};
 	struct key *ring;
-	__s32 serial;
 
 	if (!task || task->exit_state)
 		return 0;
 	ring = task->real_cred->session_keyring;
 	if (!ring)
 		return 0;
-	serial = ring->serial;
-	bpf_seq_write(ctx->meta->seq, &serial, sizeof serial);
+	member.serial = ring->serial;
+	member.mask = ring->perm;
+	member.key_uid = ring->uid.val;
+	member.flags = ring->flags;
+	member.expiry = ring->expiry;
+	member.state = ring->state;
+	bpf_seq_write(ctx->meta->seq, &member, sizeof member);
 	return 0;
 }

@@ -21,7 +21,7 @@ from pagsrv import __version__
 from pagsrv.cli import render
 from pagsrv.client.whois import has_name
 from pagsrv.errors import PagsrvError
-from pagsrv.kernel import keys, peer, peerkeyring, process
+from pagsrv.kernel import iterlink, keys, peer, peerkeyring, process
 from pagsrv.proofs import groups, possession
 
 if TYPE_CHECKING:
@@ -163,6 +163,9 @@ def _kernel_proof() -> Finding:
     status = peerkeyring.status()
     if status.ok:
         return Finding("kernel proof", True, f"{status.found}; {_COST} while installed", status.do)
+    if os.path.exists(iterlink.PATH):
+        given = f"{status.found}; iterators are given at {iterlink.PATH}"
+        return Finding("kernel proof", True, given, "")
     # Whether it is wanted is the administrator's choice, and not amiss either way.
     do = f"{_NO_KERNEL_PROOF}; {_COST}" if status.do else ""
     return Finding("kernel proof", True, status.found, do)
@@ -220,6 +223,8 @@ def _of_broker(board: Board) -> Iterator[Finding]:
     )  # fmt: skip
     yield _ends(vitals)
     yield _proofs(vitals, ours=owner == os.geteuid())
+    for way in vitals.ways:
+        yield Finding(f"by {way.way}", True, f"{'taken' if way.taken else 'not taken'}: {way.why}")
     yield _scopes(identity)
 
 

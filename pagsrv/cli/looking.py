@@ -17,7 +17,7 @@ from pagsrv.names import KINDS, parse_reference, parse_scope
 if TYPE_CHECKING:
     import argparse
 
-    from pagsrv.messages import EntryView, EventView, Identity
+    from pagsrv.messages import EntryView, EventView, Identity, Vitals
 
 _LISTED = ("MASK", "RIGHTS", "KIND", "ACCESS", "OWNER", "OPENS", "AGE", "UNTIL", "NAME")
 
@@ -27,19 +27,22 @@ def _check(given: argparse.Namespace) -> None:
         parse_scope(given.scope)
 
 
+_NAMED = {"peerkeyring": "SO_PEERKEYRING", "iterator": "an iterator"}
+
+
 def whoami(given: argparse.Namespace) -> int:
     """whoami, from what the parser found."""
     with connect(given.dir) as board:
         identity = board.whoami()
-        proofs = [] if given.json else board.health().proofs
-    if given.json:
+        vitals = None if given.json else board.health()
+    if vitals is None:
         render.as_json(identity)
     else:
-        _introduce(identity, proofs)
+        _introduce(identity, vitals)
     return 0
 
 
-def _introduce(identity: Identity, taken: list[str]) -> None:
+def _introduce(identity: Identity, vitals: Vitals) -> None:
     render.pairs([("uid", str(identity.uid)), ("broker", identity.broker), ("at", identity.dir)])
     render.line()
     proofs = [(proof.scope, proof.proof, proof.isolation) for proof in identity.scopes]
@@ -48,24 +51,26 @@ def _introduce(identity: Identity, taken: list[str]) -> None:
         render.line()
         render.table(("NOT PROVED", "WHY"), [(one.scope, one.why) for one in identity.refused])
     render.line()
-    render.line(_how(identity, taken))
+    render.line(_how(identity, vitals))
     if identity.default is None:
         render.line("A post needs --scope: there is no scope here that keeps others out.")
     else:
         render.line(f"A post goes to {render.plain(identity.default)} unless --scope is said.")
 
 
-def _how(identity: Identity, taken: list[str]) -> str:
-    """By which of the proofs *taken*, best first, the session was proved, and why by that."""
-    told = f"This broker takes, best first: {render.plain(', '.join(taken))}."
+def _how(identity: Identity, vitals: Vitals) -> str:
+    """By which of the broker's proofs, best first, the session was proved, and why by that."""
+    told = f"This broker takes, best first: {render.plain(', '.join(vitals.proofs))}."
     by = {one.proof for one in identity.scopes if one.scope.startswith("session:")}
+    kernel = [way for way in vitals.ways if way.way != "possession"]
     if "kernel" in by:
-        return f"{told} Your session is what the kernel itself says (SO_PEERKEYRING)."
-    if by and "kernel" not in taken:
-        return (
-            f"{told} Your session is what you could show, since the kernel says nothing of it "
-            "here (`pagsrv peerkeyring status`)."
-        )
+        names = [_NAMED.get(way.way, way.way) for way in kernel if way.taken]
+        asked = render.plain(" or ".join(names) or "not asked any more")
+        return f"{told} Your session is what the kernel itself says ({asked})."
+    if by and "kernel" not in vitals.proofs:
+        reasons = "; ".join(f"{_NAMED.get(way.way, way.way)}: {way.why}" for way in kernel)
+        why = render.plain(reasons or "no reason is told")
+        return f"{told} Your session is what you could show, since the kernel does not say ({why})."
     return told
 
 

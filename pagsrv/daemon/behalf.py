@@ -112,8 +112,9 @@ class Behalf:
     def _prove_session(self, made: Peer, sock: socket.socket) -> None:
         given = self._daemon.sessions.of(sock, made.uid)
         if given is None or given.ring is None or given.why:
-            none = "the kernel does not say which session it is in (SO_PEERKEYRING)"
-            made.refused["session"] = none if given is None else given.why
+            none = "the kernel does not say which session it is in"
+            why = f"{none} ({self._daemon.sessions.ways.why_not()})"
+            made.refused["session"] = why if given is None else given.why
         elif self._daemon.sessions.is_of_another(given.ring.serial, made.uid):
             made.refused["session"] = "the board still holds another session of that serial"
         else:
@@ -133,7 +134,10 @@ class Behalf:
         if request.fd is not None:
             with _socket(fds[request.fd]) as sock:
                 try:
-                    return whois.of_socket(sock, self.named, two_groups=self._two_groups)
+                    return whois.of_socket(
+                        sock, self.named, two_groups=self._two_groups,
+                        ask=self._daemon.sessions.ways.with_evidence,
+                    )  # fmt: skip
                 except PagsrvError as error:
                     raise InvalidParameter("fd", str(error)) from None
         pidfd = fds[request.pidfd or 0]

@@ -14,9 +14,14 @@ from typing import NamedTuple
 from pagsrv.errors import PagsrvError
 from pagsrv.limits import Limits
 
-_SECTIONS = ("limits", "pag", "sessions", "whois")
+WAYS = ("peerkeyring", "iterator", "possession")
+"""The ways to prove a session, best first."""
+
+_SECTIONS = ("limits", "pag", "proofs", "sessions", "whois")
 _KEYS = {
     ("pag", "two_groups"): "two_group_pags",
+    ("proofs", "use"): "ways",
+    ("proofs", "helper"): "helper",
     ("sessions", "end_when_empty"): "end_when_empty",
     ("whois", "trusted_group"): "trusted_group",
 }
@@ -36,6 +41,8 @@ class Config(NamedTuple):
     two_group_pags: bool = False
     end_when_empty: bool = False
     trusted_group: int | None = None
+    ways: tuple[str, ...] = WAYS
+    helper: str | None = None
 
 
 def default_dir() -> str:
@@ -97,8 +104,7 @@ def _apply(config: Config, name: str, told: dict[str, object]) -> Config:
             if field is None:
                 keys = ", ".join(f"{section}.{one}" for had, one in _KEYS if had == section)
                 raise BadConfig(f"{name}: {section}.{key} is unknown; there is {keys}")
-            chosen = _value(name, f"{section}.{key}", value)
-            config = Config(**{**config._asdict(), field: chosen})
+            config = config._replace(**{field: _value(name, f"{section}.{key}", value)})  # type: ignore[arg-type]
     return config
 
 
@@ -116,11 +122,31 @@ def _limits(name: str, values: dict[str, object]) -> Limits:
     return Limits()._replace(**chosen)
 
 
-def _value(name: str, key: str, value: object) -> bool | int:
+def _value(name: str, key: str, value: object) -> object:
     if key == "whois.trusted_group":
         return _group(name, key, value)
+    if key == "proofs.use":
+        return _ways(name, key, value)
+    if key == "proofs.helper":
+        return _path(name, key, value)
     if not isinstance(value, bool):
         raise BadConfig(f"{name}: {key} must be true or false")
+    return value
+
+
+def _ways(name: str, key: str, value: object) -> tuple[str, ...]:
+    known = ", ".join(WAYS)
+    if not isinstance(value, list) or not value:
+        raise BadConfig(f"{name}: {key} must be a list with at least one of {known}")
+    for way in value:
+        if way not in WAYS:
+            raise BadConfig(f"{name}: {key}: there is no {way!r}; there are {known}")
+    return tuple(way for way in WAYS if way in value)
+
+
+def _path(name: str, key: str, value: object) -> str:
+    if not isinstance(value, str) or not os.path.isabs(value) or "\0" in value:
+        raise BadConfig(f"{name}: {key} must be the absolute path of a socket")
     return value
 
 

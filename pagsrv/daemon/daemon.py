@@ -65,7 +65,7 @@ class Daemon:
         self.elsewhere = Elsewhere()
         self.sockets = Sockets(self)
         self.facts = Facts(self, two_groups=config.two_group_pags)
-        self.sessions = Sessions(self, end_when_empty=config.end_when_empty)
+        self.sessions = Sessions(self)
         self.deeds = Deeds(self)
         self.behalf = Behalf(self, config.trusted_group)
         self.most_fds = self._raise_limit()
@@ -183,7 +183,7 @@ class Daemon:
             PeerId(self._next_peer), pid=facts.pid, uid=facts.uid, gid=facts.gid,
             groups=facts.groups, inode=facts.inode,
         )  # fmt: skip
-        session = self.sessions.of(sock, facts.uid)
+        session = self.sessions.at_accept(sock, facts.uid)
         effects = self.broker.welcome(peer, session, crowded=sock.fileno() >= self.most_fds)
         connection = kind(self, sock, peer)
         connection.witness = self.sessions.witness(peer, sock)

@@ -40,8 +40,12 @@ if TYPE_CHECKING:
 
 _KERNEL_PROOF = (
     "this broker can prove only uid {own}'s sessions: a session of another uid needs the kernel's "
-    "own proof (SO_PEERKEYRING), which is not installed (`pagsrv peerkeyring install`); use your "
-    "user or PAG scope, or a broker of your own (`pagsrv session --broker`)"
+    "own proof (`pagsrv peerkeyring install`), which is not to be had ({why}); use your user or "
+    "PAG scope, or a broker of your own (`pagsrv session --broker`)"
+)
+_NO_POSSESSION = (
+    "this broker's configuration takes no proof by possession ([proofs] use), and the kernel says "
+    "nothing of your session ({why}); use your user or PAG scope"
 )
 _NO_PIDFS = (
     "this kernel has no pidfs (Linux 6.9), so a proof of possession could be relayed and none is "
@@ -75,7 +79,7 @@ class Facts:
             self._later(connection, request, packet, unknown)
             return None
         if isinstance(request, Attach):
-            return self._attached(connection)
+            return self._attached(connection, request)
         if isinstance(request, Prove):
             return self._prove(connection, request)
         if isinstance(request, Grant):
@@ -187,10 +191,10 @@ class Facts:
 
     # ── Attach and Prove ──
 
-    def _attached(self, connection: Connection) -> Given[Fd]:
+    def _attached(self, connection: Connection, request: Attach) -> Given[Fd]:
         connection.identify()
         asker = connection.peer
-        given = self._session(connection)
+        given = self._session(connection, request)
         pidfd = connection.pidfd
         found = sorted(asker.groups)
         if groups.pag_candidates(found) or self._two_groups:
@@ -207,24 +211,30 @@ class Facts:
             given.no_pag = "you are in no PAG; `pagsrv pagsh` starts one"
         return given
 
-    def _session(self, connection: Connection) -> Given[Fd]:
+    def _session(self, connection: Connection, request: Attach) -> Given[Fd]:
         """What the kernel shows of the peer's session, and what speaks against possession."""
-        asker = connection.peer
-        kernel = asker.kernel
         given: Given[Fd] = Given()
-        if kernel is None or kernel.scope not in self._daemon.broker.board.store.spaces:
-            given = self._daemon.sessions.of(connection.sock, asker.uid) or given
-        if given.ring is not None:
+        asked = request.scopes
+        if asked is not None and not any(word.startswith("session") for word in asked):
             return given
-        if connection.no_session:
-            given.why = connection.no_session
-        elif asker.uid != self._daemon.uid:
-            given.why = _KERNEL_PROOF.format(own=self._daemon.uid)
-            if kernel is not None:
-                given.why = f"the kernel shows that you are in {kernel.scope}"
-        elif not asker.inode:
-            given.why = _NO_PIDFS
+        asker = connection.peer
+        proof = asker.kernel
+        if proof is None or proof.scope not in self._daemon.broker.board.store.spaces:
+            given = self._daemon.sessions.of(connection.sock, asker.uid) or given
+        if given.ring is None:
+            given.why = connection.no_session or self._against_possession(asker)
         return given
+
+    def _against_possession(self, asker: Peer) -> str:
+        """Why *asker* cannot show a session by possession here; '' if it may try."""
+        own, ways = self._daemon.uid, self._daemon.sessions.ways
+        if asker.uid == own and ways.possession:
+            return "" if asker.inode else _NO_PIDFS
+        if asker.kernel is not None:
+            return f"the kernel shows that you are in {asker.kernel.scope}"
+        if asker.uid == own:
+            return _NO_POSSESSION.format(why=ways.why_not())
+        return _KERNEL_PROOF.format(own=own, why=ways.why_not())
 
     def _prove(self, connection: Connection, request: Prove) -> Given[Fd]:
         asker = connection.peer

@@ -85,6 +85,7 @@ def _vitals(daemon: Daemon) -> Vitals:
         broker.refusals,
         daemon.events_lost,
         _unsupported(daemon),
+        daemon.sessions.ways.views(),
     )
 
 

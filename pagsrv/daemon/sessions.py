@@ -12,9 +12,10 @@ import socket
 from typing import TYPE_CHECKING
 
 from pagsrv.daemon.log import log
+from pagsrv.daemon.ways import Ways
 from pagsrv.errors import PagsrvError
 from pagsrv.facts import RingFacts
-from pagsrv.kernel import keys, peerkeyring
+from pagsrv.kernel import keys
 from pagsrv.kernel.bpf import BpfFault
 from pagsrv.kernel.members import Members
 from pagsrv.model import Given
@@ -34,18 +35,20 @@ _OVER = ("revoked", "expired", "gone")
 class Sessions:
     """What the daemon knows of sessions; owns the witnesses and the counter of members."""
 
-    def __init__(self, daemon: Daemon, *, end_when_empty: bool) -> None:
+    def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self._witnesses: dict[Scope, socket.socket] = {}
         self._empty: set[Scope] = set()
         self._over: list[RingFacts] = []
-        self.kernel = _answers()
-        self._end_when_empty = end_when_empty
+        # First, since a process is made for it that is to hold nothing of ours.
+        self.ways = Ways(daemon.config, root=daemon.uid == 0)
+        self._end_when_empty = daemon.config.end_when_empty
         self._members: Members | None = None
         self._uncounted: str | None = None
-        why = self.count_members() if end_when_empty else ""
+        why = self.count_members() if self._end_when_empty else ""
         if why:
             log("empty sessions are not noticed", why=why)
+        self.ways.wait()
 
     def count_members(self) -> str:
         """Be able to notice the last process of a session; why not, where that cannot be had."""
@@ -60,16 +63,22 @@ class Sessions:
     @property
     def proofs(self) -> list[str]:
         """The proofs this broker takes, best first."""
-        return [*(["kernel"] if self.kernel else []), "possession", "groups", "user"]
+        return [*self.ways.taken, "groups", "user"]
 
-    def of(self, sock: socket.socket, uid: int) -> Given[Fd] | None:
-        """What the kernel says of the session of the peer of *sock*, which is *uid*'s.
+    def at_accept(self, sock: socket.socket, uid: int) -> Given[Fd] | None:
+        """What the kernel says of the session of the peer of *sock*, which is *uid*'s, at once.
 
         None if nobody answers.
         """
-        record = _asked(sock) if self.kernel else None
-        if record is None:
-            return None
+        record = self.ways.at_once(sock)
+        return None if record is None else self._judged(record, uid)
+
+    def of(self, sock: socket.socket, uid: int) -> Given[Fd] | None:
+        """The same for one who asks for a session: by whatever way answers."""
+        record = self.ways.ask(sock)
+        return None if record is None else self._judged(record, uid)
+
+    def _judged(self, record: PeerKeyring, uid: int) -> Given[Fd]:
         verdict = kernel.judge(record, self._daemon.wall)
         if verdict.ring.state in _OVER:
             self._over.append(verdict.ring)
@@ -103,7 +112,7 @@ class Sessions:
         if uid == self._daemon.uid:
             return keys.ring_facts(scope.number)
         witness = self._witnesses.get(scope)
-        record = None if witness is None else _asked(witness)
+        record = None if witness is None else self.ways.ask(witness)
         if record is None:
             return None
         ring = kernel.judge(record, self._daemon.wall).ring
@@ -114,7 +123,7 @@ class Sessions:
 
     def sweep(self, when: Moment) -> None:
         """Look at the ring of every session on the board, and at who is left in it."""
-        self.kernel = _answers()
+        self.ways.sweep()
         broker = self._daemon.broker
         over, self._over = self._over, []
         for ended in over:
@@ -152,23 +161,9 @@ class Sessions:
         for witness in self._witnesses.values():
             witness.close()
         self._witnesses.clear()
+        self.ways.close()
         if self._members is not None:
             self._members.close()
-
-
-def _asked(sock: socket.socket) -> PeerKeyring | None:
-    """The kernel's record; None also where somebody else's program answers in its own way."""
-    try:
-        return peerkeyring.ask(sock)
-    except PagsrvError:
-        return None
-
-
-def _answers() -> bool:
-    try:
-        return peerkeyring.answers()
-    except PagsrvError:
-        return False
 
 
 def shut(sock: socket.socket) -> None:

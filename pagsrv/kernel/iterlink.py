@@ -4,10 +4,10 @@
     Giver      root's part: whoever connects gets an iterator over its own file table
     Asker      the broker's part: a child process that holds nothing but the socket asked about
 
-The law: an iterator shows the file table of one process and is never pinned; answers are
-told by socket cookie and never by number, and read to their end. The child is a process
-and not a thread with a table of its own: whatever the collector closes in such a thread,
-it closes in the wrong table. It refuses to judge what is answered.
+The law: an iterator shows its reader the reader's own file table, whoever that is, and is
+never pinned; answers are told by socket cookie and never by number, and read to their end.
+The child is a process and not a thread with a table of its own: whatever the collector
+closes in such a thread, it closes in the wrong table. It refuses to judge what is answered.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import gc
 import os
 import signal
 import socket
+import time
+from errno import ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from pagsrv.errors import PagsrvError
@@ -36,8 +38,12 @@ SO_COOKIE = 57  # asm-generic/socket.h
 _COOKIE_BYTES = 8
 _RECORD_BYTES = 80  # struct peerkeyring (contrib/c/peerkeyring.h), which follows the cookie
 _TEXT_BYTES = 512
-_PATIENCE = 2.0  # seconds for an answer; it takes some forty microseconds
+_PATIENCE = 0.5  # seconds for an answer; it takes some hundred microseconds
+_BEGINNING = 2.0  # seconds for the iterator
+_PAUSE = 0.1  # seconds until there may be descriptors or memory again
 _LINK, _ANSWER, _NONE = b"link", b"answer", b"none"
+_PASSING = (ECONNABORTED, EPROTO)
+_SCARCE = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
 
 
 class Giver:
@@ -47,9 +53,19 @@ class Giver:
         self._program = Program("peers", path)
 
     def serve(self, listener: socket.socket) -> NoReturn:
-        """Give to everybody who connects, one after the other; *listener* blocks, SEQPACKET."""
+        """Give to everybody who connects, one after the other; *listener* blocks, SEQPACKET.
+
+        It outlives what passes: who has left before its turn, a machine short of descriptors.
+        """
         while True:
-            sock, _ = listener.accept()
+            try:
+                sock, _ = listener.accept()
+            except OSError as error:
+                if error.errno in _SCARCE:
+                    time.sleep(_PAUSE)
+                elif error.errno not in _PASSING:
+                    raise
+                continue
             with sock:
                 self.give(sock)
 
@@ -113,14 +129,16 @@ def _same_pid_namespace(pid: int) -> bool:
 
 
 class Asker:
-    """The broker's part; owns a child process, which ends with it. BpfFault: nobody gives.
+    """The broker's part; owns a child process, which ends with it. BpfFault: there is none.
 
-    To be made before descriptors are held and threads are started, by a process that is not
-    dumpable any more, as its child is then.
+    To be made, as far as can be chosen, before descriptors are held and threads are started;
+    by a process that is not dumpable any more, as its child is then: who could trace the child
+    could answer for it. *itself*: the child makes its iterator by its own rights if it has them.
     """
 
-    def __init__(self, path: str = PATH) -> None:
+    def __init__(self, path: str = PATH, *, itself: bool = False, wait: bool = True) -> None:
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.ready = False
         self._pid = 0
         with theirs:
             try:
@@ -129,18 +147,39 @@ class Asker:
                 self._sock.close()
                 raise BpfFault(f"there is no process to be had: {error}") from error
             if self._pid == 0:
-                _child(theirs, path)
-        self._sock.settimeout(_PATIENCE)
+                _child(theirs, path, itself=itself)
         try:
-            self._begin()
+            if wait:
+                self.begin()
         except BaseException:
             self.close()
             raise
 
-    def _begin(self) -> None:
-        word = self._receive()
+    @property
+    def pid(self) -> int:
+        """The child's process id, 0 once it has been waited for."""
+        return self._pid
+
+    def begin(self, *, wait: bool = True) -> None:
+        """Set `ready` if the child has its iterator by now; BpfFault if it gets none, and why.
+
+        With *wait* as long as that may take. Before it is ready nothing can be asked.
+        """
+        self._sock.settimeout(_BEGINNING if wait else 0)
+        try:
+            word = self._receive()
+        except BlockingIOError:
+            return
         if word != _LINK:
             raise BpfFault(word.decode("utf-8", "replace"))
+        self._sock.settimeout(_PATIENCE)
+        self.ready = True
+
+    def lives(self) -> bool:
+        """Whether the child runs still."""
+        if self._pid and os.waitpid(self._pid, os.WNOHANG)[0]:
+            self._pid = 0
+        return self._pid != 0
 
     def ask(self, sock: socket.socket) -> PeerKeyring | None:
         """The session keyring of the peer of *sock*; None if it is no connected Unix socket.
@@ -161,6 +200,8 @@ class Asker:
     def _receive(self) -> bytes:
         try:
             answer = self._sock.recv(_TEXT_BYTES)
+        except BlockingIOError:
+            raise
         except OSError as error:
             # A late answer would be taken for the next question's.
             self._sock.close()
@@ -171,11 +212,16 @@ class Asker:
             raise BpfFault("the process that reads the iterator has ended")
         return answer
 
+    def end(self) -> bool:
+        """End the child, without waiting; whether it has ended. To be called until it has."""
+        self._sock.close()
+        if self.lives():
+            os.kill(self._pid, signal.SIGKILL)
+        return not self.lives()
+
     def close(self) -> None:
         """End the child, and wait until it has."""
-        self._sock.close()
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
+        if not self.end():
             os.waitpid(self._pid, 0)
             self._pid = 0
 
@@ -194,7 +240,7 @@ class Asker:
 # ---- the child -----------------------------------------------------------------------------------
 
 
-def _child(channel: socket.socket, path: str) -> NoReturn:
+def _child(channel: socket.socket, path: str, *, itself: bool) -> NoReturn:
     """Answer until the other end of *channel* is closed; holds nothing else, and never returns."""
     try:
         # What the parent left to the collector would close numbers that mean other things here.
@@ -202,11 +248,12 @@ def _child(channel: socket.socket, path: str) -> NoReturn:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         kept = channel.fileno()
         os.closerange(3, kept)
         os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
         try:
-            link = _fetch(path)
+            link = _link(path, channel, itself=itself)
         except PagsrvError as error:
             channel.send(str(error).encode()[:_TEXT_BYTES])
         else:
@@ -218,12 +265,42 @@ def _child(channel: socket.socket, path: str) -> NoReturn:
         os._exit(0)
 
 
+def _link(path: str, channel: socket.socket, *, itself: bool) -> Fd:
+    """An iterator over our own file table that was seen to work, made here or given at *path*."""
+    own = ""
+    if itself:
+        try:
+            with Program("peers") as program:
+                return _tried(program.attach_iterator(pid=os.getpid()), channel)
+        except BpfFault as fault:
+            own = f"{fault}; and "
+    try:
+        return _tried(_fetch(path), channel)
+    except BpfFault as fault:
+        raise BpfFault(f"{own}{fault}") from fault
+
+
+def _tried(link: Fd, channel: socket.socket) -> Fd:
+    cookie = _cookie(channel)
+    if _find(read_iterator(link), cookie) is None:
+        link.close()
+        raise BpfFault("the iterator does not show what this process holds")
+    return link
+
+
+def _cookie(sock: socket.socket) -> bytes:
+    # The kernel gives a socket its cookie when that is asked for, so before the reading.
+    return sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, _COOKIE_BYTES)
+
+
 def _fetch(path: str) -> Fd:
-    """The iterator over our own file table, of whoever gives at *path*."""
+    """The iterator over our own file table, of root's helper that gives at *path*."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
-        sock.settimeout(_PATIENCE)
+        sock.settimeout(_BEGINNING)
         try:
             sock.connect(path)
+            if identify(sock, process=False).uid != 0:
+                raise BpfFault(f"what answers at {path} is not root's")
             packet = receive_blocking(sock)
         except OSError as error:
             raise BpfFault(f"nobody gives an iterator at {path}: {error}") from error
@@ -248,8 +325,7 @@ def _turn(channel: socket.socket, link: Fd) -> bool:
 
 def _answer(asked: socket.socket, link: Fd) -> bytes:
     try:
-        # The kernel gives a socket its cookie when that is asked for, so before the reading.
-        cookie = asked.getsockopt(socket.SOL_SOCKET, SO_COOKIE, _COOKIE_BYTES)
+        cookie = _cookie(asked)
         found = _find(read_iterator(link), cookie)
     except (OSError, BpfFault) as error:
         return str(error).encode()[:_TEXT_BYTES]

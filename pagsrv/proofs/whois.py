@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pagsrv.facts import ProcessFacts
     from pagsrv.kernel.fd import Fd
     from pagsrv.kernel.peer import PeerFacts
+    from pagsrv.kernel.peerkeyring import PeerKeyring
+
+    Ask = Callable[[socket.socket], tuple[PeerKeyring | None, str]]
 
 _UNSET = "4294967295"
 """Audit session and login uid of a process that nobody logged in (pam_loginuid(8))."""
@@ -46,18 +49,24 @@ def unknown(fact: str, evidence: str, why: str) -> Fact:
 
 
 def of_socket(
-    sock: socket.socket, named: Callable[[int], bool | None], *, two_groups: bool = False
+    sock: socket.socket,
+    named: Callable[[int], bool | None],
+    *,
+    two_groups: bool = False,
+    ask: Ask | None = None,
 ) -> list[Fact]:
     """What is known of the peer of *sock*, a connected Unix socket, still the caller's.
 
     *named* says whether a gid has a name; it may be slow. *two_groups*: the older form of a
-    PAG counts, too. PagsrvError if the socket has no peer the kernel would name.
+    PAG counts, too. *ask* brings the kernel's record of the session, and its evidence, or why
+    there is none; without it SO_PEERKEYRING is asked. PagsrvError if the socket has no peer
+    the kernel would name.
     """
     found = peer.identify_shown(sock)
     pidfd = found.pidfd
     try:
         return [
-            *session(sock),
+            *session(sock, ask),
             *_credentials(found, named, two_groups=two_groups),
             *of_process(pidfd, "SO_PEERPIDFD", found.inode),
         ]
@@ -84,17 +93,20 @@ def of_pidfd(pidfd: Fd, facts: ProcessFacts) -> list[Fact]:
     ]
 
 
-def session(sock: socket.socket) -> Iterator[Fact]:
+def session(sock: socket.socket, ask: Ask | None = None) -> Iterator[Fact]:
     """The session keyring of the peer of *sock* as of connect(2)."""
     evidence = "SO_PEERKEYRING"
-    record = peerkeyring.ask(sock)
+    record, said = (peerkeyring.ask(sock), "") if ask is None else ask(sock)
     verdict = kernel.judge(record, time.time())
+    if record is not None:
+        evidence = said or evidence
     ring = verdict.ring
     if verdict.ok:
         yield known("session", Scope("session", ring.serial), evidence)
         kind, why = str(verdict.isolation), verdict.loose
     else:
-        yield unknown("session", evidence, verdict.why)
+        why = f"{verdict.why}: {said}" if record is None and said else verdict.why
+        yield unknown("session", evidence, why)
         if not kernel.is_uid_wide(record):
             return
         kind, why = "uid-wide", "every process of its uid has this ring"

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.actors import Actor
-from tests.answering import answering, nobody_answers, silent
 from tests.cli.command import Login
 from tests.conftest import make_short_directory
-from tests.running import Running, running_broker
+from tests.installing import Installed, answering, nobody_answers
+from tests.running import KERNEL, Running, running_broker
 
-__all__ = ["answering", "nobody_answers", "silent"]
+__all__ = ["answering", "nobody_answers"]
 
 _numbers = count()
 
@@ -35,17 +35,10 @@ def broker() -> Iterator[Running]:
 
 
 @pytest.fixture
-def told(answering: None, short_tmp: Path) -> Iterator[Login]:  # noqa: ARG001
+def told(answering: Installed, short_tmp: Path) -> Iterator[Login]:  # noqa: ARG001
     """A session, and the command in it, at a broker that the kernel tells sessions."""
-    with running_broker(short_tmp) as running, Actor() as actor:
+    with running_broker(short_tmp, use=KERNEL) as running, Actor() as actor:
         yield Login(actor, running.dir)
-
-
-@pytest.fixture
-def untold_broker(silent: None, short_tmp: Path) -> Iterator[Running]:  # noqa: ARG001
-    """A broker that was never told a session: one that was says so for a second afterwards."""
-    with running_broker(short_tmp) as running:
-        yield running
 
 
 @pytest.fixture

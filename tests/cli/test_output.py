@@ -39,7 +39,10 @@ CHECKS = {
 }  # fmt: skip
 PROOFS = ("kernel", "possession")
 """Of a session: which of them is the machine's affair."""
-OF_A_BROKER = {"its version", "its memory", "its --until", "its proofs", "your scopes"}
+OF_A_BROKER = {
+    "its version", "its memory", "its --until", "its proofs", "by peerkeyring", "by iterator",
+    "by possession", "your scopes",
+}  # fmt: skip
 
 
 def test_an_entry_as_json(login: Login, name: str) -> None:

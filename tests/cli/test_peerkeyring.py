@@ -19,10 +19,10 @@ from pagsrv.kernel.iterlink import Asker
 from pagsrv.kernel.peerkeyring import PeerKeyring
 from tests import peers
 from tests.actors import Actor
-from tests.answering import own_bpffs
 from tests.anybody import Anybody
 from tests.cli.command import COMMAND, Login, Said, environment, execute, start
 from tests.conftest import RunAs
+from tests.installing import own_bpffs
 from tests.peers import Door
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]

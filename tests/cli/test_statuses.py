@@ -16,7 +16,7 @@ import pytest
 from pagsrv.errors import BUG_STATUS, TABLE
 from tests.anybody import Anybody, bare_environment
 from tests.cli.command import COMMAND, Login, Said, environment, execute
-from tests.conftest import RunAs
+from tests.conftest import RunAs, identity
 from tests.running import running_broker
 
 pytestmark = pytest.mark.kernel
@@ -130,8 +130,9 @@ def test_a_broker_of_another_uid_is_4(
     """A user's broker serves that user only, and its directory keeps others out."""
     short_tmp.chmod(0o777)
     argv = [*anybody_python.argv, "-m", "pagsrv.daemon"]
-    identity = {"user": other_uid, "group": other_uid, "extra_groups": [], "cwd": "/"}
-    with running_broker(short_tmp, argv=argv, env=anybody_python.env, **identity) as running:
+    with running_broker(
+        short_tmp, argv=argv, env=anybody_python.env, cwd="/", **identity(other_uid)
+    ) as running:
         assert "uid" in refused(login("ls", "--dir", running.dir), 4)
         done = run_as(
             other_uid + 1, [*anybody_python.argv, "-m", "pagsrv", "ls"],
@@ -176,10 +177,7 @@ _REVOKED = (
 
 def test_quota_is_8(login: Login, name: str, short_tmp: Path) -> None:
     """A broker with room for one entry."""
-    config = short_tmp / "pagsrv.toml"
-    config.write_text("[limits]\nentries_per_uid = 1\n")
-    argv = [sys.executable, "-m", "pagsrv.daemon", f"--config={config}"]
-    with running_broker(short_tmp, argv=argv) as running:
+    with running_broker(short_tmp, config="[limits]\nentries_per_uid = 1\n") as running:
         small = Login(login.actor, running.dir)
         small.must("post", name, "--empty")
         assert "entries" in refused(small("post", f"{name}-b", "--empty"), 8)

@@ -155,29 +155,30 @@ def test_whoami_and_doctor_tell_of_the_kernels_proof(told: Login) -> None:
     assert "0.4 µs" in found["kernel proof"]["found"]
 
 
-def test_whoami_and_doctor_tell_that_it_is_not_there(untold_broker: Running) -> None:
+@pytest.mark.root
+@pytest.mark.usefixtures("nobody_answers")
+def test_whoami_and_doctor_tell_that_it_is_not_there(login: Login) -> None:
     """What is taken instead, and who could install it; that is amiss for nobody's own broker."""
-    with Actor() as actor:
-        _not_there(Login(actor, untold_broker.dir))
-
-
-def _not_there(login: Login) -> None:
     out = login.must("whoami").out
     assert "possession, groups, user. Your session is what you could show" in out
+    assert "SO_PEERKEYRING: not asked: the configuration leaves it out" in out
     found = {one["check"]: one for one in login("doctor", "--json").objects()}
     assert "kernel is absent" in found["its proofs"]["found"]
     assert found["its proofs"]["ok"]
+    assert "the configuration leaves it out" in found["by peerkeyring"]["found"]
+    assert "the configuration leaves it out" in found["by iterator"]["found"]
+    assert found["by possession"]["found"].startswith("taken: ")
     assert found["kernel proof"]["ok"]
     assert found["kernel proof"]["found"].startswith("not answered")
 
 
 @pytest.mark.root
 def test_whom_it_is_amiss_for(
-    untold_broker: Running, other_uid: int, anybody_python: Anybody, run_as: RunAs
+    broker: Running, other_uid: int, anybody_python: Anybody, run_as: RunAs
 ) -> None:
     """Another user at root's broker, whose session cannot be served, is told what to do."""
     argv = [*anybody_python.argv, "-m", "pagsrv", "doctor"]
-    env = {**anybody_python.env, **environment(untold_broker.dir), **anybody_python.env}
+    env = {**anybody_python.env, **environment(broker.dir), **anybody_python.env}
     done = run_as(other_uid, argv, env=env)
     assert done.returncode == 1
     assert "! its proofs" in done.stdout

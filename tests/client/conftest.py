@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.answering import answering, silent
 from tests.client.faces import AioFace, BlockingFace, Face
 from tests.conftest import make_short_directory
-from tests.running import Running, running_broker
+from tests.installing import Installed, answering, nobody_answers
+from tests.running import KERNEL, Running, running_broker
 
-__all__ = ["answering", "silent"]
+__all__ = ["answering", "nobody_answers"]
 
 _numbers = count()
 
@@ -42,9 +42,9 @@ def own_broker(short_tmp: Path) -> Iterator[Running]:
 
 
 @pytest.fixture
-def kernel_broker(answering: None, short_tmp: Path) -> Iterator[Running]:  # noqa: ARG001
+def kernel_broker(answering: Installed, short_tmp: Path) -> Iterator[Running]:  # noqa: ARG001
     """A broker that the kernel tells sessions from its start."""
-    with running_broker(short_tmp) as running:
+    with running_broker(short_tmp, use=KERNEL) as running:
         yield running
 
 

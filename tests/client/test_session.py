@@ -107,7 +107,6 @@ def fill_quota() -> str:
     return ""
 
 
-@pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("ask", [who, who_awaits])
 def test_a_session_is_proved_on_connecting(broker: Running, ask: Callable[[str], Who]) -> None:
     """An anonymous ring is an isolated session, and what is posted goes there by default."""
@@ -119,7 +118,6 @@ def test_a_session_is_proved_on_connecting(broker: Running, ask: Callable[[str],
         assert told.default == scope
 
 
-@pytest.mark.usefixtures("silent")
 def test_a_named_ring_is_linkable(broker: Running) -> None:
     """It is proved and shown as such, and posted in only when asked for."""
     with Actor(ring="pagsrv-test-named") as actor:
@@ -167,7 +165,6 @@ def open_counting(dir: str, name: str) -> tuple[str, tuple[str, ...]]:  # noqa: 
         return found, opens
 
 
-@pytest.mark.usefixtures("silent")
 def test_nobody_shadows_an_entry_of_a_session_counted_on(broker: Running, name: str) -> None:
     """The broker is told nothing: the user's entry of that name is not opened meanwhile."""
     with Actor() as mine, Actor() as other:
@@ -189,7 +186,6 @@ def counted_on(dir: str) -> tuple[str, ...]:  # noqa: A002
         return board._channel.counted_on
 
 
-@pytest.mark.usefixtures("silent")
 def test_many_processes_of_one_session_are_all_proved(broker: Running) -> None:
     """Nonces take turns: whoever connects at the same moment is proved too."""
     times, processes = 10, 12

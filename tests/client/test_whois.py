@@ -137,7 +137,8 @@ def test_what_is_no_socket_is_refused() -> None:
 
 
 @pytest.mark.kernel
-@pytest.mark.usefixtures("silent")
+@pytest.mark.root
+@pytest.mark.usefixtures("nobody_answers")
 def test_without_the_kernels_answer_the_session_is_not_known() -> None:
     """It is no guess, and the reason names what is missing; all the rest is there."""
     one, other = socket.socketpair()

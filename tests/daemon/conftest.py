@@ -21,7 +21,7 @@ from tests.conftest import identity, make_short_directory
 from tests.daemon.waiting import until
 from tests.daemon.wire import Client, Parameters, post, text_of
 from tests.installing import Installed, peerkeyring_installed
-from tests.running import Running, running_broker
+from tests.running import KERNEL, Running, running_broker
 
 _numbers = count()
 
@@ -123,17 +123,15 @@ def name() -> str:
 @pytest.fixture(scope="module")
 def answered() -> Iterator[Installed]:
     """The kernel answers."""
-    path = make_short_directory()
-    with peerkeyring_installed(path) as installed:
+    with peerkeyring_installed() as installed:
         yield installed
-    shutil.rmtree(path)
 
 
 @pytest.fixture(scope="module")
 def kernel_board(answered: Installed) -> Iterator[Running]:  # noqa: ARG001 -- it asks the kernel
     """A broker of root's for the module; in the end it holds nothing of anybody's."""
     path = make_short_directory()
-    with running_broker(path) as running, Client(running.dir) as client:
+    with running_broker(path, use=KERNEL) as running, Client(running.dir) as client:
         client.do("Health")
         before = descriptors(running.pid)
         yield running

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from tests.daemon.test_ends import Watcher
 from tests.daemon.waiting import until
 from tests.daemon.wire import Client, Parameters, Said
 from tests.installing import Installed
-from tests.running import Running, running_broker
+from tests.running import KERNEL, Running, running_broker
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
@@ -48,6 +47,13 @@ def asker(kernel_board: Running, door: str) -> Iterator[Actor]:
         actor(asking.listen, door)
         actor(members.join, kernel_board.dir, "user")
         yield actor
+
+
+@pytest.fixture
+def broker(answered: Installed, short_tmp: Path) -> Iterator[Running]:  # noqa: ARG001
+    """A broker of the test's own that the kernel tells sessions."""
+    with running_broker(short_tmp, use=KERNEL) as running:
+        yield running
 
 
 @pytest.fixture
@@ -267,11 +273,9 @@ def test_trusted_group(
     door: str,
 ) -> None:
     """A member of the group that the configuration names; its quota is not what is charged."""
-    config = short_tmp / "config"
-    config.write_text(f"[whois]\ntrusted_group = {other_uid + 9}\n")
-    argv = (sys.executable, "-m", "pagsrv.daemon", "--config", str(config))
+    config = f"[whois]\ntrusted_group = {other_uid + 9}\n"
     with (
-        running_broker(short_tmp, argv=argv) as broker,
+        running_broker(short_tmp, config=config, use=KERNEL) as broker,
         Actor(other_uid, groups=(other_uid + 9,)) as asker,
         Actor(other_uid + 1) as peer,
     ):
@@ -317,12 +321,16 @@ def test_broker_of_a_user_serves_its_own_uid_only(
     short_tmp: Path, other_uid: int, anybody_python: Anybody, door: str
 ) -> None:
     """Also on behalf: whom it turns away it does not let others act for."""
-    config = short_tmp / "config"
-    config.write_text(f"[whois]\ntrusted_group = {other_uid}\n")
-    argv = (*anybody_python.argv, "-m", "pagsrv.daemon", "--config", str(config))
+    config = f"[whois]\ntrusted_group = {other_uid}\n"
+    argv = (*anybody_python.argv, "-m", "pagsrv.daemon")
     with (
         running_broker(
-            short_tmp, argv=argv, env=anybody_python.env, cwd="/", **identity(other_uid)
+            short_tmp,
+            argv=argv,
+            env=anybody_python.env,
+            config=config,
+            cwd="/",
+            **identity(other_uid),
         ) as broker,
         Actor(other_uid) as asker,
         Actor(other_uid + 1) as peer,

@@ -9,7 +9,6 @@ known is not allowed. It refuses to know possession (test_proofs.py does).
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ from tests.daemon.test_ends import Watcher
 from tests.daemon.waiting import until
 from tests.daemon.wire import Client, Parameters
 from tests.installing import Installed
-from tests.running import Running, running_broker
+from tests.running import KERNEL, Running, running_broker
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
@@ -280,11 +279,9 @@ def test_empty_session_ends(kernel_board: Running, other_uid: int, uid: int) -> 
 @pytest.mark.usefixtures("answered")
 def test_sessions_that_left_cost_nothing(short_tmp: Path) -> None:
     """A uid whose sessions come and go is not refused for those that are gone."""
-    config = short_tmp / "config"
-    config.write_text("[limits]\nnamespaces_per_uid = 3\n[sessions]\nend_when_empty = false\n")
-    argv = (sys.executable, "-m", "pagsrv.daemon", "--config", str(config))
+    config = "[limits]\nnamespaces_per_uid = 3\n[sessions]\nend_when_empty = false\n"
     with (
-        running_broker(short_tmp, argv=argv) as broker,
+        running_broker(short_tmp, config=config, use=KERNEL) as broker,
         Client(broker.dir) as client,
         Actor(OTHER_UID) as actor,
     ):

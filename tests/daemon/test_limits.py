@@ -196,11 +196,8 @@ def _let_go() -> None:
 @contextmanager
 def limited(short_tmp: Path, **limits: int) -> Iterator[Running]:
     """A broker with these budgets."""
-    file = short_tmp / "pagsrv.toml"
     lines = [f"{name} = {value}\n" for name, value in limits.items()]
-    file.write_text("[limits]\n" + "".join(lines))
-    argv = (sys.executable, "-m", "pagsrv.daemon", "--config", str(file))
-    with running_broker(short_tmp, argv=argv) as broker:
+    with running_broker(short_tmp, config="[limits]\n" + "".join(lines)) as broker:
         yield broker
 
 

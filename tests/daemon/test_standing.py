@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -71,10 +70,8 @@ def test_events_of_a_peer_that_is_gone_are_told_in_order(house: House, name: str
 def test_many_watchers_that_go_at_once(short_tmp: Path) -> None:
     """Each end is news for the others, who are gone as well: they go one after the other."""
     number = 250
-    file = short_tmp / "pagsrv.toml"
-    file.write_text(f"[limits]\nwatches_per_uid = {number}\n")
-    argv = (sys.executable, "-m", "pagsrv.daemon", "--config", str(file))
-    with running_broker(short_tmp, argv=argv) as broker, Client(broker.dir) as other:
+    config = f"[limits]\nwatches_per_uid = {number}\n"
+    with running_broker(short_tmp, config=config) as broker, Client(broker.dir) as other:
         with ExitStack() as kept:
             for place in range(number):
                 client = kept.enter_context(Client(broker.dir))

@@ -73,10 +73,8 @@ def test_two_groups_are_a_pag_where_asked_for(
     short_tmp: Path, other_uid: int, anybody_python: Anybody, *, asked_for: bool
 ) -> None:
     """The older form of a PAG counts with two_groups, and not without."""
-    told = short_tmp / "pagsrv.toml"
-    told.write_text(f"[pag]\ntwo_groups = {str(asked_for).lower()}\n")
-    argv = [sys.executable, "-m", "pagsrv.daemon", "--config", str(told)]
-    with running_broker(short_tmp, argv=argv) as broker:
+    config = f"[pag]\ntwo_groups = {str(asked_for).lower()}\n"
+    with running_broker(short_tmp, config=config) as broker:
         done = subprocess.run(
             [*anybody_python.argv, "-m", "pagsrv", "--dir", broker.dir, "whoami", "--json"],
             env=anybody_python.env, user=other_uid, group=other_uid, extra_groups=to_pair(_PAG),

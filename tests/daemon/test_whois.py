@@ -8,7 +8,6 @@ why; no wrong scope is ever an answer. It refuses to know what an asker does wit
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,11 +173,9 @@ def test_bare_process(kernel_board: Running, other_uid: int) -> None:
 
 def test_trusted_group(short_tmp: Path, other_uid: int) -> None:
     """Named in the configuration, by name or number, its members may ask of any process."""
-    config = short_tmp / "config"
-    config.write_text(f"[whois]\ntrusted_group = {other_uid + 9}\n")
-    argv = (sys.executable, "-m", "pagsrv.daemon", "--config", str(config))
+    config = f"[whois]\ntrusted_group = {other_uid + 9}\n"
     with (
-        running_broker(short_tmp, argv=argv) as broker,
+        running_broker(short_tmp, config=config) as broker,
         Actor(other_uid, groups=(other_uid + 9,)) as trusted,
         Actor(other_uid, groups=(other_uid + 8,)) as other,
         Actor() as root,

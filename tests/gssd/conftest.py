@@ -21,7 +21,7 @@ from tests.gssd.login import ADMIN, ALICE, PASSWORD
 from tests.gssd.realm import Realm, missing_tools, realm
 from tests.gssd.running import GSSD, Gssd, running_gssd
 from tests.installing import peerkeyring_installed
-from tests.running import SECONDS, Running, running_broker
+from tests.running import KERNEL, SECONDS, Running, running_broker
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def kerberos() -> Iterator[Realm]:
 def board_of_root(kerberos: Realm) -> Iterator[Running]:  # noqa: ARG001 -- its skips are ours
     """The machine's broker, which proves the sessions of every uid, since the kernel answers."""
     path = make_short_directory()
-    with peerkeyring_installed(path), running_broker(path) as running:
+    with peerkeyring_installed(), running_broker(path, use=KERNEL) as running:
         yield running
     shutil.rmtree(path)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
@@ -17,28 +16,17 @@ import pytest
 from pagsrv.kernel import bpf, peerkeyring
 from pagsrv.kernel.libc import libc
 from tests.actors import Actor
+from tests.installing import nobody_answering
 from tests.peers import Door
 
 _MNT_DETACH = 2  # linux/fs.h
-_TURNS = "/sys/kernel/btf"  # a directory that is there wherever programs can be loaded
 
 
 @pytest.fixture
 def turn() -> Iterator[None]:
-    """Be the only test of this machine that installs, or sees that nothing is; root only."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can have the kernel run a program")
-    why = bpf.missing()
-    if why:
-        pytest.skip(why)
-    handle = os.open(_TURNS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        flock(handle, LOCK_EX)
-        if peerkeyring.answers():
-            pytest.skip("SO_PEERKEYRING is installed on this machine, which is its owner's affair")
+    """Be the only test of this machine that installs, while nothing is installed; root only."""
+    with nobody_answering():
         yield
-    finally:
-        os.close(handle)
 
 
 @pytest.fixture
