@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import struct
@@ -18,10 +19,13 @@ from pagsrv.kernel import bpf
 from pagsrv.kernel.iterlink import SO_COOKIE, Asker, Giver, _same_pid_namespace
 from pagsrv.kernel.libc import libc
 from pagsrv.kernel.peerkeyring import PeerKeyring, parse
-from pagsrv.kernel.scm import receive_blocking
+from pagsrv.kernel.scm import ancillary, receive_blocking
 from tests import peers
 from tests.actors import Actor, held
+from tests.daemon import asking
+from tests.daemon.waiting import exited, until
 from tests.peers import Door
+from tests.running import SECONDS
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
@@ -30,8 +34,8 @@ _STEP = 88  # bytes: a cookie and a record
 
 
 @pytest.fixture
-def giver(short_tmp: Path) -> Iterator[str]:
-    """Where root's helper listens, a process of its own."""
+def giving(short_tmp: Path) -> Iterator[tuple[str, int]]:
+    """Where root's helper listens, and its process."""
     if os.geteuid() != 0:
         pytest.skip("only root can load a program")
     if bpf.missing():
@@ -45,9 +49,15 @@ def giver(short_tmp: Path) -> Iterator[str]:
         finally:
             os._exit(1)
     door.listener.close()
-    yield door.path
+    yield door.path, pid
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+
+
+@pytest.fixture
+def giver(giving: tuple[str, int]) -> str:
+    """Where root's helper listens."""
+    return giving[0]
 
 
 def test_asker_learns_what_the_kernel_knows(giver: str, door: Door, other_uid: int) -> None:
@@ -187,6 +197,73 @@ def test_iterator_is_read_to_its_end(turn: None) -> None:  # noqa: ARG001
 
 def _cookie(sock: socket.socket) -> bytes:
     return sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8)
+
+
+def _child_fetches(giver: str) -> int:
+    """A child gets an iterator, leaves it to us and is gone, reaped; its process id."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _get_link(giver)
+            theirs.sendmsg([b"!"], ancillary([held["link"].fileno()]))
+        finally:
+            os._exit(0)
+    with ours, theirs, receive_blocking(ours) as packet:
+        held["link"] = packet.take()[0]
+    exited(pid)
+    return pid
+
+
+def _shown() -> int:
+    """How much the iterator shows us, in bytes."""
+    return len(bpf.read_iterator(held["link"]))
+
+
+def test_process_id_that_was_given_away(giver: str) -> None:
+    """Who kept the iterator of a process that is gone sees nothing of the next of that number."""
+    with Actor() as actor:
+        pid = actor(_child_fetches, giver)
+        assert actor(_shown) == 0
+        assert actor(asking.child_with_pid, pid)
+        try:
+            # It has sockets, if only those it has inherited.
+            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            assert any(link.startswith("socket:") for link in links)
+            assert actor(_shown) == 0
+        finally:
+            actor(asking.end_stay)
+
+
+def test_giver_outlives_a_shortage(giving: tuple[str, int]) -> None:
+    """While it may open nothing nobody is served; whoever waits is, once it may again."""
+    path, pid = giving
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with Asker(path):
+        pass
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, limits[1]))
+    # accept(2) has its number already, and what is to be opened after it has none.
+    with pytest.raises(bpf.BpfFault):
+        Asker(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as waiting:
+        waiting.settimeout(SECONDS)
+        waiting.connect(path)
+        # One that has left again before its turn is nobody's business.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as gone:
+            gone.connect(path)
+        _wait_asleep(pid)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        with receive_blocking(waiting) as packet:
+            assert (packet.data, len(packet.fds)) == (b"link", 1)
+    with Asker(path):
+        pass
+
+
+def _wait_asleep(pid: int) -> None:
+    """Until the process has met the shortage: it waits for time to pass, not for a connection."""
+    until(
+        lambda: "nanosleep" in Path(f"/proc/{pid}/wchan").read_text(), lambda: None, "the shortage"
+    )
 
 
 def _in_a_pid_namespace(giver: str) -> str:
