@@ -3,12 +3,14 @@
 
 The law: the best proof that is to be had here is taken, and which it is can be asked
 (`proofs`). A ring that is ours is described; of another uid's the kernel's own record is
-read, through a connection that was made in it. It refuses to know what a proof is worth.
+read, through a process that is in it or a connection that was made in it. It refuses to know
+what a proof is worth.
 """
 
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from pagsrv.daemon.log import log
@@ -18,6 +20,7 @@ from pagsrv.facts import RingFacts
 from pagsrv.kernel import keys
 from pagsrv.kernel.bpf import BpfFault
 from pagsrv.kernel.members import Members
+from pagsrv.masks import VIEW
 from pagsrv.model import Given
 from pagsrv.names import Scope
 from pagsrv.proofs import kernel, possession
@@ -40,6 +43,9 @@ class Sessions:
         self._witnesses: dict[Scope, socket.socket] = {}
         self._empty: set[Scope] = set()
         self._over: list[RingFacts] = []
+        self._closed: set[Scope] = set()
+        self._counts: Counter[int] | None = None
+        self._rings: dict[int, PeerKeyring] = {}
         # First, since a process is made for it that is to hold nothing of ours.
         self.ways = Ways(daemon.config, root=daemon.uid == 0)
         self._end_when_empty = daemon.config.end_when_empty
@@ -85,6 +91,8 @@ class Sessions:
         elif verdict.ok and self.is_of_another(verdict.ring.serial, uid):
             # Its serial was given away again: the ring that the board still names is no more.
             self._over.append(verdict.ring._replace(uid=uid))
+        if verdict.ok and not verdict.ring.mask >> 16 & VIEW:
+            self._closed.add(Scope("session", verdict.ring.serial))
         given: Given[Fd] = Given()
         given.ring, given.why = verdict.ring, verdict.why
         given.isolation, given.loose = verdict.isolation, verdict.loose
@@ -96,28 +104,43 @@ class Sessions:
         return space is not None and space.uid != uid
 
     def witness(self, peer: Peer, sock: socket.socket) -> bool:
-        """Remember a connection made in another uid's session, to ask about its ring later.
+        """Remember a connection made in a session whose ring shows itself not to us.
 
+        It is another uid's, or closed to its own; of it that connection will be asked later.
         True if *sock* is shared from now on, with a duplicate owned here.
         """
-        if peer.kernel is None or peer.uid == self._daemon.uid:
+        if peer.kernel is None or peer.kernel.scope in self._witnesses:
             return False
-        if peer.kernel.scope in self._witnesses:
+        if peer.uid == self._daemon.uid and peer.kernel.scope not in self._closed:
             return False
         self._witnesses[peer.kernel.scope] = sock.dup()
         return True
 
+    def _find_witness(self, scope: Scope) -> socket.socket | None:
+        """The connection to ask about *scope*: the ring may have been closed since it was made."""
+        self._closed.add(scope)
+        space = self._daemon.broker.board.store.spaces.get(scope)
+        for peer in () if space is None else space.members.values():
+            connection = self._daemon.connections.get(peer.id)
+            if connection is not None and self.witness(peer, connection.sock):
+                connection.witness = True
+        return self._witnesses.get(scope)
+
     def look(self, scope: Scope, uid: int) -> RingFacts | None:
         """The ring of *scope*, which is *uid*'s, at this moment; None if nobody can say."""
-        if uid == self._daemon.uid:
-            return keys.ring_facts(scope.number)
-        witness = self._witnesses.get(scope)
+        ring = keys.ring_facts(scope.number) if uid == self._daemon.uid else None
+        if ring is not None and ring.state != "unverifiable":
+            return ring
+        record = self._rings.get(scope.number)
+        if record is not None:
+            return kernel.judge(record, self._daemon.wall).ring
+        witness = self._find_witness(scope)
         record = None if witness is None else self.ways.ask(witness)
         if record is None:
-            return None
-        ring = kernel.judge(record, self._daemon.wall).ring
+            return ring
+        seen = kernel.judge(record, self._daemon.wall).ring
         # Both are the initial namespace's numbers, of which ours for the owner may differ.
-        return ring._replace(uid=uid) if record.key_uid == record.euid else ring
+        return seen._replace(uid=uid) if record.key_uid == record.euid else seen
 
     # ── once a second ──
 
@@ -125,6 +148,7 @@ class Sessions:
         """Look at the ring of every session on the board, and at who is left in it."""
         self.ways.sweep()
         broker = self._daemon.broker
+        self._count(broker)
         over, self._over = self._over, []
         for ended in over:
             self._daemon.carry_out(broker.ring_seen(ended, "linkable", "", when))
@@ -134,22 +158,31 @@ class Sessions:
                 isolation, loose = possession.isolation(ring)
                 self._daemon.carry_out(broker.ring_seen(ring, isolation, loose, when))
         self._end_empty(broker, when)
-        for scope in self._witnesses.keys() - broker.scopes.forget_idle(self._daemon.uid):
+        here = broker.scopes.forget_idle(self._daemon.uid)
+        self._closed &= here
+        for scope in self._witnesses.keys() - here:
             self._witnesses.pop(scope).close()
 
-    def _end_empty(self, broker: Broker[Fd], when: Moment) -> None:
-        orphans = broker.board.store.orphans
-        sessions = [scope for scope, _ in broker.scopes.sessions()
-                    if self._end_when_empty or scope in orphans]  # fmt: skip
-        if self._members is None or not sessions:
-            self._empty.clear()
+    def _count(self, broker: Broker[Fd]) -> None:
+        self._counts, self._rings = None, {}
+        if self._members is None or not broker.scopes.sessions():
             return
         try:
-            counts = self._members.counts()
+            self._counts, self._rings = self._members.look()
         except PagsrvError as error:
             log("empty sessions are not noticed", why=str(error))
+
+    def _end_empty(self, broker: Broker[Fd], when: Moment) -> None:
+        counts = self._counts
+        if counts is None:
+            self._empty.clear()
             return
-        empty = {scope for scope in sessions if not counts[scope.number]}
+        orphans = broker.board.store.orphans
+        empty = {
+            scope
+            for scope, _ in broker.scopes.sessions()
+            if (self._end_when_empty or scope in orphans) and not counts[scope.number]
+        }
         # A task that is being made while the kernel counts may be missed: twice is for sure.
         for scope in empty & self._empty:
             ended = broker.emptied if self._end_when_empty else broker.orphaned

@@ -22,6 +22,7 @@ from tests.conftest import identity
 from tests.daemon import asking, members
 from tests.daemon.members import mine
 from tests.daemon.test_ends import Watcher
+from tests.daemon.test_kernel_proof import ended, watch
 from tests.daemon.waiting import until
 from tests.daemon.wire import Client, Parameters, Said
 from tests.installing import Installed
@@ -393,6 +394,17 @@ def test_revoked_ring(asker: Actor, peer: Actor) -> None:
     assert asker(asking.refusal_for_it, "Open", name="cache", scope="session") == "NoSession"
     with pytest.raises(Said, match="revoked"):
         asker(asking.post_for_it, "cache")
+
+
+def test_revoked_ring_of_who_never_connected(
+    kernel_board: Running, asker: Actor, peer: Actor, other_uid: int
+) -> None:
+    """What was posted on its behalf ends with its session, though it has no witness there."""
+    asker(asking.post_for_it, "cache", b"tickets")
+    with Actor(other_uid) as outsider:
+        outsider(watch, kernel_board.dir)
+        peer(asking.revoke)
+        assert outsider(ended, "cache") == "revoked"
 
 
 def test_linkable_session(asker: Actor, door: str, other_uid: int) -> None:

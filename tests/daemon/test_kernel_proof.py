@@ -9,6 +9,7 @@ known is not allowed. It refuses to know possession (test_proofs.py does).
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -294,6 +295,57 @@ def test_sessions_that_left_cost_nothing(short_tmp: Path) -> None:
             actor(asking.new_session)
         actor(members.leave)
         assert client.do("Health")["namespaces"] <= 3
+
+
+_NO_GRACE = (
+    "import sys; from pagsrv import scopes; scopes.GRACE = 0.0\n"
+    "from pagsrv.daemon.main import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.usefixtures("answered")
+def test_ring_that_shows_itself_to_nobody(
+    short_tmp: Path,
+    counted: bool,  # noqa: FBT001 -- a case
+    when: str,
+) -> None:
+    """Its own uid's broker may not look at it, and the kernel tells all the same that it lives.
+
+    Told by who is in it, or by a connection that was made in it; and that it is over, too.
+    """
+    with (
+        running_broker(
+            short_tmp, argv=(sys.executable, "-c", _NO_GRACE), use=KERNEL,
+            config=f"[sessions]\nend_when_empty = {str(counted).lower()}\n",
+        ) as broker,
+        Actor() as member,
+        Actor() as outsider,
+    ):  # fmt: skip
+        outsider(watch, broker.dir)
+        if when == "before":
+            member(_close)
+        member(members.join, broker.dir)
+        member(members.put, "db")
+        if when == "after":
+            member(_close)
+        for name in ("first", "second"):
+            # Each ends in a sweep that has looked at the other ring as well.
+            with Actor() as another:
+                another(members.join, broker.dir)
+                another(members.put, name)
+                another(asking.revoke)
+                assert outsider(ended, name) == "revoked"
+        assert member(members.read, "db") == b"text"
+        assert session_of(member(members.do, "WhoAmI")) is not None
+        member(asking.revoke)
+        assert outsider(ended, "db") == "revoked"
+        outsider(_end_watch)
+
+
+def _close() -> None:
+    keys.set_mask(keys.session_ring(), 0x3F000000)
 
 
 # ---- what the broker says of itself --------------------------------------------------------------

@@ -10,12 +10,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from time import time
 
 import pytest
 
 from pagsrv.kernel import bpf, keys
 from pagsrv.kernel.libc import libc
 from pagsrv.kernel.members import Members
+from pagsrv.proofs import kernel
 from tests import peers
 from tests.actors import Actor, held
 from tests.peers import Door
@@ -77,6 +79,19 @@ def test_members_are_threads_and_children(members: Members, other_uid: int) -> N
         assert members.members(ring) == 1
     assert members.members(ring) == 0
     assert ring not in members.counts()
+
+
+def test_members_tell_what_their_ring_is(members: Members, other_uid: int) -> None:
+    """Its owner, mask, whether it is over: also of one that shows itself to nobody."""
+    with Actor(other_uid) as actor:
+        serial = actor(keys.session_ring)
+        ring = members.look()[1][serial]
+        assert (ring.serial, ring.key_uid, ring.mask) == (serial, other_uid, 0x3F030000)
+        assert kernel.judge(ring, time()).ok
+        actor(keys.set_mask, serial, 0x3F000000)
+        assert members.look()[1][serial].mask == 0x3F000000
+        actor(keys.revoke, serial)
+        assert kernel.judge(members.look()[1][serial], time()).ring.state == "revoked"
 
 
 def test_members_of_a_ring_that_is_only_pinned(
