@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from house import House
+from house import House, within
 from load import entry_name
 from tools import CHECKOUT, FAST_REQUIREMENT, HERE, PYTHON
 
@@ -36,13 +36,17 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One ratio of the table: *ours* over *theirs*, both names of contenders."""
+    """One ratio of the table: *ours* over *theirs*, both names of contenders.
+
+    *bound* is of the ratio, *most* of ours alone, in nanoseconds.
+    """
 
     title: str
     ours: str
     theirs: str
     bound: float | None = None
     least: bool = False
+    most: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +215,70 @@ THROUGHPUT = Contest(
     ),
 )  # fmt: skip
 
+
+def untold(contender: Contender) -> Contender:
+    """*contender*, where the kernel tells nobody of sessions."""
+
+    def command(house: House, seconds: float) -> list[str]:
+        house.untold()
+        return contender.command(house, seconds)
+
+    return replace(contender, command=command)
+
+
+def told(contender: Contender) -> Contender:
+    """*contender*, told of sessions by the kernel."""
+
+    def command(house: House, seconds: float) -> list[str]:
+        return within(house.told(None), contender.command(house, seconds))
+
+    return replace(contender, command=command)
+
+
+def asked(name: str, mode: str) -> Contender:
+    """A question of a held connection, asked in C."""
+
+    def command(house: House, seconds: float) -> list[str]:
+        return [str(house.tools.program("peer")), mode, "-", "-t", str(seconds)]
+
+    return Contender(name, command, per=BATCH)
+
+
+def library(name: str, mode: str, held: int = FEW) -> Contender:
+    """The same asked by our library, in a process that holds so many descriptors."""
+
+    def command(house: House, seconds: float) -> list[str]:
+        house.told(None)
+        return [str(PYTHON), str(HERE / "peer.py"), mode, str(held), str(seconds)]
+
+    return Contender(name, command)
+
+
+def told_connect(name: str, entries: int) -> Contender:
+    """Connect and open in a session that the kernel tells a broker of so many entries."""
+
+    def command(house: House, seconds: float) -> list[str]:
+        directory = house.told_broker(entries)
+        return [
+            str(PYTHON), str(HERE / "board.py"), "connect-session", str(directory), str(FEW),
+            str(seconds),
+        ]  # fmt: skip
+
+    return told(Contender(name, command))
+
+
+def beside(title: str, mode: str) -> tuple[tuple[Contender, Contender], Row]:
+    """A getsockopt(2) of somebody else's, with the program attached and without."""
+    without, attached = f"{title}, without", f"{title}, attached"
+    pair = (untold(asked(without, mode)), told(asked(attached, mode)))
+    return pair, Row(f"{title}, with SO_PEERKEYRING attached / without", attached, without)
+
+
 CONNECT = Contest(
     "connect",
     (
-        broker_python("pagsrv, with proof", "connect-session"),
-        broker_python("pagsrv, without", "connect"),
+        untold(broker_python("pagsrv, with proof", "connect-session")),
+        untold(broker_python("pagsrv, without", "connect")),
         broker_c("pagsrv, C client", "connect", SOME),
         holder("s6, rules directory", "connect", SOME),
     ),
@@ -225,6 +288,45 @@ CONNECT = Contest(
         Row("the same, C client / s6", "pagsrv, C client", "s6, rules directory"),
     ),
 )
+
+OTHERS = [
+    beside("SO_PEERCRED", "cred"), beside("SO_COOKIE", "cookie"),
+    beside("SO_ERROR of TCP", "error"), beside("TCP_INFO", "tcpinfo"),
+]  # fmt: skip
+
+KERNEL = Contest(
+    "kernel",
+    (
+        told(asked("SO_PEERKEYRING", "keyring")),
+        told(library("session of whois", "session")),
+        told(library("session, 10,000 held", "session", MANY)),
+        told(library("whois", "whois")),
+        asked("sd_peer_get_session", "logind"),
+        asked("/proc/PID/cgroup", "cgroup"),
+        library("iterator", "iterator"),
+        library("iterator, 10,000 held", "iterator", MANY),
+        told_connect("pagsrv, told", SOME),
+        told_connect("pagsrv, told, 10", FEW),
+        told_connect("pagsrv, told, 10,000", MANY),
+        told(holder("s6, rules directory", "connect", SOME)),
+        *(contender for pair, _ in OTHERS for contender in pair),
+    ),
+    (
+        Row("session of whois / sd_peer_get_session", "session of whois",
+            "sd_peer_get_session", most=5000),
+        Row("the same / reading /proc/PID/cgroup", "session of whois", "/proc/PID/cgroup"),
+        Row("the bare getsockopt in C / sd_peer_get_session", "SO_PEERKEYRING",
+            "sd_peer_get_session"),
+        Row("all of whois / sd_peer_get_session", "whois", "sd_peer_get_session", most=60_000),
+        Row("session of whois, 10,000 held fds / 10", "session, 10,000 held",
+            "session of whois", 1.05),
+        Row("the same by the iterator", "iterator, 10,000 held", "iterator", 1.05),
+        Row("connect + kernel proof + open / s6", "pagsrv, told", "s6, rules directory", 0.8),
+        Row("the same, broker of 10,000 held fds / 10", "pagsrv, told, 10,000",
+            "pagsrv, told, 10", 1.05),
+        *(row for _, row in OTHERS),
+    ),
+)  # fmt: skip
 
 BATCHED = Contest(
     "many",
@@ -274,7 +376,7 @@ COMMAND = Contest(
 )
 
 CONTESTS = (
-    MEMORY, OPEN, ENTRIES, QUIET, THROUGHPUT, CONNECT, BATCHED, LIST, COMMAND,
+    MEMORY, OPEN, ENTRIES, QUIET, THROUGHPUT, CONNECT, KERNEL, BATCHED, LIST, COMMAND,
 )  # fmt: skip
 """In the order of the table; memory first, before lists have grown anybody's buffers."""
 

@@ -49,13 +49,53 @@ class House:
         self._stack.close()
 
     @once
+    def told(self, _: None) -> Path:
+        """A cgroup whose processes the kernel tells of sessions (SO_PEERKEYRING), and nobody else.
+
+        Nothing is pinned: the program goes with this process, whatever becomes of it.
+        """
+        from pagsrv.errors import PagsrvError  # noqa: PLC0415 -- the environment may have none
+        from pagsrv.kernel import bpf  # noqa: PLC0415
+
+        try:
+            with bpf.root_cgroup() as root:
+                path = Path(f"/proc/self/fd/{root.fileno()}").resolve() / f"pagsrv-{os.getpid()}"
+            path.mkdir()
+            self._stack.callback(leave, path)
+            program = self._stack.enter_context(bpf.Program("peerkeyring"))
+            cgroup = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._stack.callback(os.close, cgroup)
+            self._stack.enter_context(program.attach_cgroup(cgroup))
+        except (PagsrvError, OSError) as error:
+            msg = f"SO_PEERKEYRING is not to be had: {error}"
+            raise UnmeasuredError(msg) from None
+        return path
+
+    def untold(self) -> None:
+        """UnmeasuredError where the kernel tells everybody of sessions."""
+        from pagsrv.kernel import peerkeyring  # noqa: PLC0415 -- as above
+
+        if peerkeyring.answers():
+            msg = "SO_PEERKEYRING is installed here; take it down for this (peerkeyring remove)"
+            raise UnmeasuredError(msg)
+
+    @once
     def broker(self, entries: int) -> Path:
         """The directory of a pagsrv broker with *entries* entries in the user scope."""
-        directory = self.directory / f"pagsrv-{entries}"
+        return self._broker(self.directory / f"pagsrv-{entries}", entries, [])
+
+    @once
+    def told_broker(self, entries: int) -> Path:
+        """The same of one that the kernel tells of sessions."""
+        inside = within(self.told(None), [])
+        return self._broker(self.directory / f"told-{entries}", entries, inside)
+
+    def _broker(self, directory: Path, entries: int, inside: list[str]) -> Path:
         if not PYTHON.exists():
             msg = "needs .venv: run sh contrib/setup.sh"
             raise UnmeasuredError(msg)
-        self._run([str(PYTHON), "-m", "pagsrv.daemon", "--dir", str(directory)], directory)
+        command = [*inside, str(PYTHON), "-m", "pagsrv.daemon", "--dir", str(directory)]
+        self._run(command, directory)
         self._await(directory, directory / "board", socket.SOCK_SEQPACKET)
         load.post(directory / "board", entries)
         return directory
@@ -148,6 +188,23 @@ class House:
                 else:
                     return
             time.sleep(0.01)
+
+
+def within(cgroup: Path, command: list[str]) -> list[str]:
+    """*command*, to be run in *cgroup*."""
+    return ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(cgroup), *command]
+
+
+def leave(cgroup: Path) -> None:
+    """Take *cgroup* down, once its processes are gone; they may take a moment to be."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            cgroup.rmdir()
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

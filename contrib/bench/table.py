@@ -55,6 +55,8 @@ class Line:
     @property
     def bound(self) -> str:
         """The bound in words, empty for a row shown for comparison."""
+        if self.row.most is not None:
+            return f"< {self.row.most / 1000:.3g} µs"
         if self.row.bound is None:
             return ""
         return f"{'≥' if self.row.least else '≤'} {self.row.bound:.3g}"
@@ -62,9 +64,11 @@ class Line:
     @property
     def verdict(self) -> str:
         """met, missed, not measured, or empty for a row without a bound."""
-        if self.row.bound is None:
+        if self.row.most is not None and self.ours.value is not None:
+            return "met" if self.ours.value < self.row.most else "missed"
+        if self.row.bound is None and self.row.most is None:
             return ""
-        if self.ratio is None:
+        if self.ratio is None or self.row.bound is None:
             return "not measured"
         if self.row.least:
             return "met" if self.ratio >= self.row.bound else "missed"

@@ -27,14 +27,27 @@ FAST_REQUIREMENT = "dbus-fast==5.2.0"
 INSTALL_SECONDS = 180
 
 COMPILE = ["cc", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-function"]
-LIBRARIES = {"floor": [], "client": [], "s6": ["-ls6", "-lskarnet"], "bus": ["-lsystemd"]}
+LIBRARIES = {
+    "floor": [],
+    "client": [],
+    "s6": ["-ls6", "-lskarnet"],
+    "bus": ["-lsystemd"],
+    "peer": ["-lsystemd"],
+}
 PACKAGES = {
     "floor": ["gcc", "libc6-dev"],
     "client": ["gcc", "libc6-dev"],
     "s6": ["s6", "libs6-dev", "skalibs-dev"],
     "bus": ["dbus-daemon", "libsystemd-dev"],
+    "peer": ["gcc", "libc6-dev", "libsystemd-dev"],
 }
-COMMANDS = {"floor": "cc", "client": "cc", "s6": "s6-fdholder-daemon", "bus": "dbus-daemon"}
+COMMANDS = {
+    "floor": "cc",
+    "client": "cc",
+    "s6": "s6-fdholder-daemon",
+    "bus": "dbus-daemon",
+    "peer": "cc",
+}
 
 
 class UnmeasuredError(Exception):
