@@ -12,18 +12,76 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from pagsrv.errors import Denied, InvalidParameter, PagsrvError
-from pagsrv.kernel import process
+from pagsrv.daemon.closing import closer
+from pagsrv.errors import (
+    Denied,
+    InvalidParameter,
+    PagsrvError,
+    QuotaExceeded,
+    Refused,
+    TimedOut,
+)
+from pagsrv.kernel import process, what
+from pagsrv.kernel.asking import Asked
+from pagsrv.kernel.fd import Fd
 from pagsrv.kernel.peer import identify_shown, same_user_namespace
-from pagsrv.model import Peer, Proof
+from pagsrv.kernel.scm import Packet
+from pagsrv.messages import Whois
+from pagsrv.model import Given, Peer, Proof
 from pagsrv.names import Scope
 from pagsrv.proofs import groups, whois
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pagsrv.daemon.connection import Connection
     from pagsrv.daemon.daemon import Daemon
-    from pagsrv.kernel.fd import Fd
+    from pagsrv.daemon.ways import Ways
+    from pagsrv.kernel.asking import Askable
     from pagsrv.kernel.peer import PeerFacts
-    from pagsrv.messages import Fact, Whois
+    from pagsrv.messages import Fact, Request
+    from pagsrv.proofs.whois import Ask
+
+    Later = Callable[[Connection, Request, Packet, int], None]
+
+_KEPT_BUSY = (
+    "the kernel does not answer: whoever has the socket shown keeps it busy; show a connection of "
+    "which you have accepted your end yourself"
+)
+_WANTED = "show a connected Unix socket, stream or seqpacket"
+
+
+class Unnamed(Exception):
+    """Whether *gid* has a name was not looked up yet."""
+
+    def __init__(self, gid: int) -> None:
+        super().__init__(gid)
+        self.gid = gid
+
+
+class _Whose:
+    """The question whose socket *fd* is; owns it until it is asked, or dropped."""
+
+    def __init__(self, behalf: Behalf, asker: Peer, fd: Fd) -> None:
+        self.uid = asker.uid
+        self._behalf = behalf
+        self._fd = fd
+
+    def run(self) -> object:
+        """The facts; or the error that is the answer, or whose name is to be looked up first."""
+        with self._fd as fd:
+            sock = Asked(fd)
+            try:
+                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_DGRAM:
+                    return InvalidParameter("fd", _WANTED)
+                behalf = self._behalf
+                return behalf.of_socket(sock, behalf.surely_named, behalf.ways.in_a_thread)
+            except (Unnamed, InvalidParameter) as error:
+                return error
+
+    def drop(self) -> None:
+        """It may be the last descriptor of a socket that lingers."""
+        closer.close(self._fd.detach())
 
 
 class Behalf:
@@ -38,6 +96,40 @@ class Behalf:
         """Whether *asker* may ask about anybody and act on behalf of the peers it serves."""
         group = self._trusted_group
         return asker.uid == 0 or (group is not None and group in asker.groups | {asker.gid})
+
+    def elsewhere(
+        self, connection: Connection, request: Request, packet: Packet | None, later: Later
+    ) -> bool:
+        """Ask for *request* outside the loop, if an asker that is not trusted shows a socket.
+
+        It may keep that one's lock, and asking would wait for it. False if there is nothing of
+        the kind; else `connection.judge` follows, or *later* if a gid is to be looked up first.
+        """
+        asker = connection.peer
+        if not isinstance(request, Whois) or packet is None or self.trusted(asker):
+            return False
+        if request.fd is None or request.pidfd is not None:
+            return False
+        shown = packet.fds[request.fd]
+        _check(shown, "fd")
+        try:
+            question = _Whose(self, asker, Fd(shown.dup().detach()))
+        except OSError:
+            raise QuotaExceeded("the broker has no descriptor left to ask with") from None
+        waiting = [Packet(packet.data, packet.take(), packet.sender, packet.sender_pid)]
+
+        def come(told: object) -> None:
+            if not waiting:
+                return  # it took too long, and has been answered
+            with waiting.pop() as kept:
+                if isinstance(told, Unnamed) and not connection.closed:
+                    later(connection, request, kept, told.gid)
+                elif not connection.closed:
+                    connection.guard(lambda: _tell(connection, kept, told))
+
+        connection.awaiting = True
+        self._daemon.elsewhere.ask(question, come, lambda: come(None))
+        return True
 
     def groups_of(self, shown: Fd) -> tuple[int, ...]:
         """The supplementary groups of the peer of *shown*; none where there is no peer."""
@@ -113,7 +205,7 @@ class Behalf:
         given = self._daemon.sessions.of(sock, made.uid)
         if given is None or given.ring is None or given.why:
             none = "the kernel does not say which session it is in"
-            why = f"{none} ({self._daemon.sessions.ways.why_not()})"
+            why = f"{none} ({self.ways.why_not()})"
             made.refused["session"] = why if given is None else given.why
         elif self._daemon.sessions.is_of_another(given.ring.serial, made.uid):
             made.refused["session"] = "the board still holds another session of that serial"
@@ -133,13 +225,7 @@ class Behalf:
             raise InvalidParameter("fd", "show a connected Unix socket as fd, or a pidfd as pidfd")
         if request.fd is not None:
             with _socket(fds[request.fd]) as sock:
-                try:
-                    return whois.of_socket(
-                        sock, self.named, two_groups=self._two_groups,
-                        ask=self._daemon.sessions.ways.with_evidence,
-                    )  # fmt: skip
-                except PagsrvError as error:
-                    raise InvalidParameter("fd", str(error)) from None
+                return self.of_socket(sock, self.named, self.ways.with_evidence)
         pidfd = fds[request.pidfd or 0]
         facts = process.from_pidfd(pidfd)
         if facts is None:
@@ -151,17 +237,53 @@ class Behalf:
             )
         return whois.of_pidfd(pidfd, facts)
 
+    @property
+    def ways(self) -> Ways:
+        """The ways to learn a session."""
+        return self._daemon.sessions.ways
+
+    def of_socket(self, sock: Askable, named: Callable[[int], bool | None], ask: Ask) -> list[Fact]:
+        """What is known of the peer of *sock*; *named* says whether a gid has a name."""
+        try:
+            return whois.of_socket(sock, named, two_groups=self._two_groups, ask=ask)
+        except PagsrvError as error:
+            raise InvalidParameter("fd", str(error)) from None
+
+    def surely_named(self, gid: int) -> bool:
+        """Whether *gid* has a name; Unnamed if it was not looked up yet. For any thread."""
+        named = self._daemon.gids.named(gid)
+        if named is None:
+            raise Unnamed(gid)
+        return named
+
+
+def _tell(connection: Connection, packet: Packet, told: object) -> None:
+    """Go on with what a thread has *told*."""
+    if isinstance(told, list):
+        connection.judge(Given(handles=packet.take(), known=told))
+    else:
+        connection.refuse(told if isinstance(told, Refused) else TimedOut(_KEPT_BUSY))
+
+
+def _check(shown: Fd, parameter: str) -> None:
+    """InvalidParameter if *shown* is no Unix socket; asked without a wait."""
+    if not what.is_socket(shown):
+        raise InvalidParameter(parameter, "the descriptor shown is no socket")
+    if what.protocol(shown) not in what.UNIX:
+        raise InvalidParameter(parameter, _WANTED)
+
 
 def _socket(shown: Fd, parameter: str = "fd") -> socket.socket:
     """A socket of its own for *shown*, which stays who it was; InvalidParameter if it is none."""
+    _check(shown, parameter)
     own = shown.dup()
     try:
         sock = socket.socket(fileno=own.fileno())
-    except OSError:
+    except BaseException:
         own.close()
-        raise InvalidParameter(parameter, "the descriptor shown is no socket") from None
+        raise
     own.detach()
-    if sock.family != socket.AF_UNIX or sock.type == socket.SOCK_DGRAM:
+    if sock.type == socket.SOCK_DGRAM:
         sock.close()
-        raise InvalidParameter(parameter, "show a connected Unix socket, stream or seqpacket")
+        raise InvalidParameter(parameter, _WANTED)
     return sock

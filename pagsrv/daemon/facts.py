@@ -74,6 +74,8 @@ class Facts:
             self._check_sender(connection, packet)
         if isinstance(request, Take | TakeMany) and not may_send():
             raise QuotaExceeded(_NO_WAY_OUT)
+        if self._daemon.behalf.elsewhere(connection, request, packet, self._later):
+            return None
         unknown = self._unnamed(connection, request, packet)
         if unknown is not None:
             self._later(connection, request, packet, unknown)
@@ -94,6 +96,8 @@ class Facts:
             found = sorted(connection.peer.groups)
         else:
             shown = self._shown(request, packet)
+            if not self._daemon.behalf.trusted(connection.peer):
+                shown = None  # refused before it is asked
             found = [] if shown is None else sorted(self._daemon.behalf.groups_of(shown))
         candidates = groups.pag_candidates(found)
         if not candidates and self._two_groups:

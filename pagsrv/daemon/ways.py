@@ -10,6 +10,7 @@ is asked for. It refuses to know what an answer is worth.
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
 from pagsrv.daemon.log import log
@@ -19,15 +20,15 @@ from pagsrv.kernel.bpf import BpfFault
 from pagsrv.messages import Way
 
 if TYPE_CHECKING:
-    import socket
-
     from pagsrv.daemon.config import Config
+    from pagsrv.kernel.asking import Askable
     from pagsrv.kernel.iterlink import Asker
     from pagsrv.kernel.peerkeyring import PeerKeyring
 
 _LEFT_OUT = "not asked: the configuration leaves it out ([proofs] use)"
 _NOTHING = object()
 _NOT_NEEDED = "not asked: there is a better way"
+_PATIENCE = 1.0  # seconds for a thread to wait for its turn
 
 
 class Ways:
@@ -44,6 +45,7 @@ class Ways:
         self._ending: list[Asker] = []
         self._tried: object = _NOTHING
         self._why = _NOT_NEEDED
+        self._turn = allocate_lock()  # one question at a time
         self.possession = "possession" in self._use
         self.kernel = self._answered()
         if not self.kernel:
@@ -92,7 +94,7 @@ class Ways:
 
     # ── asked ──
 
-    def at_once(self, sock: socket.socket) -> PeerKeyring | None:
+    def at_once(self, sock: Askable) -> PeerKeyring | None:
         """The kernel's record for the peer of *sock*, if a microsecond brings it."""
         if not self.kernel:
             return None
@@ -101,23 +103,41 @@ class Ways:
         except PagsrvError:
             return None  # somebody else's program answers in its own way
 
-    def ask(self, sock: socket.socket) -> PeerKeyring | None:
+    def ask(self, sock: Askable) -> PeerKeyring | None:
         """The kernel's record for the peer of *sock* by the best way; None if nobody answers."""
-        record = self.at_once(sock)
-        if record is not None or not self._ready or self._asker is None:
-            return record
         try:
-            return self._asker.ask(sock)
+            return self.at_once(sock) or self._by_iterator(sock, 0)
         except BpfFault as fault:
             self._lose(str(fault))
             return None
 
-    def with_evidence(self, sock: socket.socket) -> tuple[PeerKeyring | None, str]:
+    def _by_iterator(self, sock: Askable, patience: float) -> PeerKeyring | None:
+        """None also if somebody else's question keeps it busy for *patience* seconds."""
+        asker = self._asker
+        if asker is None or not asker.ready or not self._turn.acquire(timeout=patience):
+            return None
+        try:
+            return asker.ask(sock)
+        finally:
+            self._turn.release()
+
+    def with_evidence(self, sock: Askable) -> tuple[PeerKeyring | None, str]:
         """As `ask`, and whose answer that is; or None, and why nobody answers."""
         record = self.at_once(sock)
         if record is not None:
             return record, "SO_PEERKEYRING"
         record = self.ask(sock)
+        return record, self.why_not() if record is None else "BPF iterator, SO_COOKIE"
+
+    def in_a_thread(self, sock: Askable) -> tuple[PeerKeyring | None, str]:
+        """As `with_evidence`, of a socket whose lock may be held; the loop goes on meanwhile."""
+        record = self.at_once(sock)
+        if record is not None:
+            return record, "SO_PEERKEYRING"
+        try:
+            record = self._by_iterator(sock, _PATIENCE)
+        except BpfFault as fault:
+            return None, str(fault)  # whoever asks next in the loop will find it lost
         return record, self.why_not() if record is None else "BPF iterator, SO_COOKIE"
 
     # ── looked after ──

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import struct
 from _socket import AF_INET, AF_INET6, AF_UNIX, inet_ntop
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 from pagsrv.kernel.libc import libc
 
@@ -24,6 +24,18 @@ _FAMILY = struct.Struct("H")
 _PORT = struct.Struct("!H")
 _SCOPE = struct.Struct("I")
 _ADDRESS_BYTES = 128  # struct sockaddr_storage (linux/socket.h)
+
+
+class Askable(Protocol):
+    """A socket as far as its options are asked for: a socket object, or an Asked."""
+
+    def fileno(self) -> int:
+        """The number, still its owner's."""
+
+    @overload
+    def getsockopt(self, level: int, option: int, /) -> int: ...
+    @overload
+    def getsockopt(self, level: int, option: int, size: int, /) -> bytes: ...
 
 
 class Asked:

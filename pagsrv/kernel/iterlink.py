@@ -31,6 +31,8 @@ from pagsrv.kernel.scm import ancillary, receive_blocking
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from pagsrv.kernel.asking import Askable
+
 PATH = "/run/pagsrv/peerkeyring"
 """Where the giver listens, for anybody: it shows a process nothing but its own sockets' peers."""
 
@@ -181,7 +183,7 @@ class Asker:
             self._pid = 0
         return self._pid != 0
 
-    def ask(self, sock: socket.socket) -> PeerKeyring | None:
+    def ask(self, sock: Askable) -> PeerKeyring | None:
         """The session keyring of the peer of *sock*; None if it is no connected Unix socket.
 
         BpfFault if nobody answers any more: then this is to be closed.

@@ -24,6 +24,8 @@ from pagsrv.kernel.scm import SO_PASSPIDFD, SO_PASSRIGHTS, SO_PEERPIDFD
 if TYPE_CHECKING:
     import socket
 
+    from pagsrv.kernel.asking import Askable
+
 __all__ = [
     "PeerFacts", "accept_rights", "has_pidfs", "identify", "identify_shown", "own_inode",
     "prepare_listener", "same_user_namespace",
@@ -55,7 +57,7 @@ class PeerFacts(NamedTuple):
     pidfd: Fd | None
 
 
-def identify(sock: socket.socket, *, process: bool = True) -> PeerFacts:
+def identify(sock: Askable, *, process: bool = True) -> PeerFacts:
     """The process that connected *sock*, a connected socket of our own accept().
 
     Without *process* its pidfd is left for `process_of`: the kernel keeps it with the
@@ -73,7 +75,7 @@ def identify(sock: socket.socket, *, process: bool = True) -> PeerFacts:
     return PeerFacts(pid, uid, gid, groups, inode, pidfd)
 
 
-def process_of(sock: socket.socket) -> tuple[int, Fd | None]:
+def process_of(sock: Askable) -> tuple[int, Fd | None]:
     """The pidfs inode of the process that connected *sock*, and its pidfd, the caller's.
 
     0 and None where the kernel has no pidfs, or the process was gone before anybody asked.
@@ -89,7 +91,7 @@ def process_of(sock: socket.socket) -> tuple[int, Fd | None]:
     return os.fstat(number).st_ino, pidfd
 
 
-def identify_shown(sock: socket.socket) -> PeerFacts:
+def identify_shown(sock: Askable) -> PeerFacts:
     """As identify(), of a socket that somebody else accepted and shows; PagsrvError if none did.
 
     Asked of a listener the kernel names who listens there, which is nobody's peer.
@@ -101,7 +103,7 @@ def identify_shown(sock: socket.socket) -> PeerFacts:
     return identify(sock)
 
 
-def _groups(sock: socket.socket) -> tuple[int, ...]:
+def _groups(sock: Askable) -> tuple[int, ...]:
     """The supplementary groups; the effective gid is not among them unless it is one."""
     try:
         raw = sock.getsockopt(SOL_SOCKET, SO_PEERGROUPS, _GROUPS_FIRST)

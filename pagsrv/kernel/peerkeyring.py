@@ -24,7 +24,7 @@ from pagsrv.kernel.fd import Fd
 from pagsrv.kernel.libc import libc
 
 if TYPE_CHECKING:
-    import socket
+    from pagsrv.kernel.asking import Askable
 
 DIRECTORY = "/sys/fs/bpf/pagsrv"
 """Where the link is pinned: mode 0700, so that nobody else gets hold of it."""
@@ -62,7 +62,7 @@ class PeerKeyring(NamedTuple):
     """What the ring is called, at most 31 bytes of it."""
 
 
-def ask(sock: socket.socket) -> PeerKeyring | None:
+def ask(sock: Askable) -> PeerKeyring | None:
     """The session keyring of the peer of *sock*, a connected socket of our own accept().
 
     None where nobody answers: it is not installed, or *sock* is no connected stream or

@@ -59,7 +59,8 @@ _POLLED = frozenset(
      "RAW", "RAWv6", "NETLINK", "PACKET")
 )  # fmt: skip
 """Sockets whose poll takes no lock; that of a vsock does, for one."""
-_UNIX = ("UNIX", "UNIX-STREAM")
+UNIX = ("UNIX", "UNIX-STREAM")
+"""What `protocol` says of Unix sockets."""
 _CUSE = "/cuse/"  # a character device that is somebody's program: its poll asks that
 _EPOLL = "anon_inode:[eventpoll]"  # its poll asks every file in it, and so anybody's program
 
@@ -84,7 +85,7 @@ def describe(fd: Fd, inodes: Collection[int] = (), addresses: Collection[str] = 
     text, ours, known = link, False, ""
     if node.kind == "socket" and not flags & os.O_PATH:
         known = protocol(fd)
-        text, ours = _address(fd, addresses) if known in _UNIX else ("", False)
+        text, ours = _address(fd, addresses) if known in UNIX else ("", False)
         ours = ours or node.inode in inodes
     elif node.kind == "fifo" and not link.startswith("/"):
         text = ""
@@ -103,10 +104,16 @@ def describe(fd: Fd, inodes: Collection[int] = (), addresses: Collection[str] = 
     )
 
 
+def is_socket(fd: Fd) -> bool:
+    """Whether *fd* is a socket, and no name of one (O_PATH)."""
+    return _link(fd).startswith("socket:")
+
+
 def protocol(fd: Fd) -> str:
     """The kernel's own name for the protocol of socket *fd* ("TCP", "UNIX"); '' if it has none.
 
     That of its making, which no lock guards; it is the one thing a socket tells without one.
+    *fd* is known to be a socket: of another file its file system would be asked.
     """
     try:
         return os.getxattr(fd.fileno(), "system.sockprotoname").rstrip(b"\0").decode("ascii")

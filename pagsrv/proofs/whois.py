@@ -19,15 +19,15 @@ from pagsrv.names import Scope
 from pagsrv.proofs import groups, kernel
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
 
     from pagsrv.facts import ProcessFacts
+    from pagsrv.kernel.asking import Askable
     from pagsrv.kernel.fd import Fd
     from pagsrv.kernel.peer import PeerFacts
     from pagsrv.kernel.peerkeyring import PeerKeyring
 
-    Ask = Callable[[socket.socket], tuple[PeerKeyring | None, str]]
+    Ask = Callable[[Askable], tuple[PeerKeyring | None, str]]
 
 _UNSET = "4294967295"
 """Audit session and login uid of a process that nobody logged in (pam_loginuid(8))."""
@@ -49,7 +49,7 @@ def unknown(fact: str, evidence: str, why: str) -> Fact:
 
 
 def of_socket(
-    sock: socket.socket,
+    sock: Askable,
     named: Callable[[int], bool | None],
     *,
     two_groups: bool = False,
@@ -93,7 +93,7 @@ def of_pidfd(pidfd: Fd, facts: ProcessFacts) -> list[Fact]:
     ]
 
 
-def session(sock: socket.socket, ask: Ask | None = None) -> Iterator[Fact]:
+def session(sock: Askable, ask: Ask | None = None) -> Iterator[Fact]:
     """The session keyring of the peer of *sock* as of connect(2)."""
     evidence = "SO_PEERKEYRING"
     record, said = (peerkeyring.ask(sock), "") if ask is None else ask(sock)

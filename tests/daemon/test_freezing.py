@@ -14,9 +14,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.actors import Actor, held
+from tests.daemon import members
 from tests.daemon.conftest import House
-from tests.daemon.wire import Client
+from tests.daemon.wire import Client, Said
 from tests.holding import locked, sending, writing
+from tests.running import Running
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
@@ -108,3 +111,104 @@ def test_removing_a_pipe_in_the_middle_of_a_write(house: House, client: Client, 
             _served(house)
     finally:
         os.close(write)
+
+
+# ---- sockets that are shown ----------------------------------------------------------------------
+
+
+def _shown() -> list[int]:
+    return [held["shown"].fileno()]
+
+
+def _ask_whose() -> None:
+    members.mine().ask("Whois", {"fd": 0}, _shown())
+
+
+def _ask_on_behalf() -> None:
+    members.mine().ask("Open", {"name": "x", "on_behalf_of": 0}, _shown())
+
+
+def _refused() -> str:
+    try:
+        members.hear()
+    except Said as said:
+        return said.error
+    return ""
+
+
+@pytest.fixture
+def stranger(kernel_board: Running, other_uid: int) -> Iterator[tuple[Actor, socket.socket]]:
+    """Somebody that nobody trusts, attached, and a socket of a pair that it has."""
+    one, other = socket.socketpair()
+    with one, other:
+        held["shown"] = one
+        try:
+            with Actor(other_uid) as actor:
+                actor(members.join, kernel_board.dir, "user")
+                yield actor, one
+        finally:
+            del held["shown"]
+
+
+def test_whose_is_a_locked_socket(
+    kernel_board: Running, stranger: tuple[Actor, socket.socket]
+) -> None:
+    """Where the kernel answers whose a session is, every question to a socket takes its lock."""
+    actor, sock = stranger
+    with locked(sock):
+        actor(_ask_whose)
+        with Client(kernel_board.dir) as other:
+            assert other.do("Health")
+        assert actor(_refused) == "TimedOut"
+    actor(_ask_whose)
+    assert {one["fact"] for one in actor(members.hear)["facts"]} >= {"session", "uid"}
+
+
+def test_whose_are_more_than_may_be_asked(
+    kernel_board: Running, stranger: tuple[Actor, socket.socket]
+) -> None:
+    """Once a few of a uid's questions hang the next is refused at once, and others' are asked."""
+    actor, sock = stranger
+    with locked(sock):
+        for _ in range(6):
+            actor(_ask_whose)
+            assert actor(_refused) == "TimedOut"
+        with Client(kernel_board.dir) as other, socket.socket() as posted:
+            other.attach("user")
+            other.do("Post", [posted.fileno()], name="posted", fd=0, scope="user")
+            assert other.do("Stat", name="posted")["entry"]["socket"]["state"] == "closed"
+            other.do("Remove", name="posted")
+    actor(_ask_whose)
+    assert actor(_refused) in ("", "TimedOut")  # the last of them may still be on its way
+
+
+def test_acting_on_behalf_of_a_locked_socket(
+    kernel_board: Running, stranger: tuple[Actor, socket.socket]
+) -> None:
+    """Whoever is not trusted is refused before the socket is asked anything."""
+    actor, sock = stranger
+    with locked(sock):
+        actor(_ask_on_behalf)
+        with Client(kernel_board.dir) as other:
+            assert other.do("Health")
+        assert actor(_refused) == "Denied"
+
+
+@pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET])
+def test_a_locked_socket_where_the_kernel_answers(
+    kernel_board: Running, family: socket.AddressFamily
+) -> None:
+    """Posted, asked about and removed: in the loop it is asked no option at all."""
+    with socket.socket(family) as sock, locked(sock), Client(kernel_board.dir) as client:
+        client.attach("user")
+        client.ask("Post", {"name": "locked", "fd": 0, "scope": "user"}, [sock.fileno()])
+        for method in ("Stat", "Stat", "Remove"):
+            client.ask(method, {"name": "locked"})
+        with Client(kernel_board.dir) as other:
+            assert other.do("Health")
+        client.hear().fine()
+        for _ in range(2):
+            told = client.hear().fine()["entry"]["socket"]
+            assert told["state"] is None
+            assert "keeps it busy" in told["unknown"]["state"]
+        client.hear().fine()
