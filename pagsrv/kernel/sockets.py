@@ -16,7 +16,7 @@ from collections.abc import Callable
 from errno import ENODATA, ENOTCONN, ESRCH
 from functools import lru_cache
 
-from pagsrv.kernel import sockdiag
+from pagsrv.kernel import netlink
 from pagsrv.kernel.asking import Asked
 from pagsrv.kernel.fd import Fd
 from pagsrv.kernel.process import comm, is_alive
@@ -59,6 +59,7 @@ _UNACKED, _SACKED, _RTT, _RTTVAR, _RETRANS = 24, 28, 68, 72, 100  # struct tcp_i
 _ACKED, _RECEIVED, _SENT = 120, 128, 200  # the last of them since Linux 4.19
 
 _ANOTHER = "it is of another network namespace than the broker"
+_LISTED = ("peer_inode", "receive_queue", "send_queue")
 _MAY_WAIT = ("type", "state", "local", "peer", "receive_queue", "send_queue")
 
 
@@ -140,7 +141,7 @@ def _shown(name: str | None) -> str | None:
 
 def _unix(sock: Asked, view: SocketView, *, connected: bool, listens: bool) -> None:
     view.state = "listening" if listens else "connected" if connected else "unconnected"
-    _learn(view, ("peer_inode", "receive_queue", "send_queue"), lambda: _listed(sock, view))
+    _learn(view, _LISTED, lambda: _listed(sock, view))
     if connected:
         _learn(view, ("peer_process",), lambda: _process(sock, view))
 
@@ -148,10 +149,14 @@ def _unix(sock: Asked, view: SocketView, *, connected: bool, listens: bool) -> N
 def _listed(sock: Asked, view: SocketView) -> None:
     """What the kernel's own listing shows of it."""
     (cookie,) = _LONG.unpack(sock.getsockopt(SOL_SOCKET, SO_COOKIE, _LONG.size))
-    found = None if view.other_netns else sockdiag.find(view.inode or 0, cookie)
+    try:
+        found = None if view.other_netns else netlink.unix_socket(view.inode or 0, cookie)
+    except ImportError:
+        view.unknown |= dict.fromkeys(_LISTED, "pyroute2 is not installed: pagsrv[netlink] has it")
+        return
     if found is None:
         why = _ANOTHER if view.other_netns else f"the kernel's listing has it not: {_ANOTHER}"
-        view.unknown |= dict.fromkeys(("peer_inode", "receive_queue", "send_queue"), why)
+        view.unknown |= dict.fromkeys(_LISTED, why)
     elif found.state == _LISTEN:
         view.state, view.waiting, view.backlog = "listening", found.receive, found.send
     else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from pagsrv.kernel import sockets
+from pagsrv.kernel.fd import Fd
 from tests.actors import Actor, held
 from tests.daemon.conftest import House, descriptors
 from tests.daemon.waiting import until
@@ -262,6 +265,18 @@ def test_unix_agrees_with_pyroute2(client: Client, name: str) -> None:
         told = ask(client, name)
     assert told["peer_inode"] == found.get_attr("UNIX_DIAG_PEER")
     assert told["receive_queue"] == found.get_attr("UNIX_DIAG_RQLEN")["udiag_rqueue"]
+
+
+def test_without_pyroute2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only the listing tells is not known, and says so; the socket tells the rest."""
+    monkeypatch.setitem(sys.modules, "pyroute2.netlink", None)
+    one, other = socket.socketpair()
+    with one, other, Fd(os.dup(one.fileno())) as fd:
+        view = sockets.look(fd)
+    assert (view.state, view.peer_inode) == ("connected", None)
+    assert view.peer_process is not None
+    assert set(view.unknown) == {"peer_inode", "receive_queue", "send_queue"}
+    assert all("pyroute2 is not installed" in why for why in view.unknown.values())
 
 
 # ---- where it is from ----------------------------------------------------------------------------
