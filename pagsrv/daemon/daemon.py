@@ -320,7 +320,7 @@ class Daemon:
         subject = self._minded[fd]
         if isinstance(subject, Process):
             if subject.heeded_by:
-                # What it did before it exited is told by now: the first to fire wins.
+                # What it did is told by now, whatever epoll's order: the first to fire wins.
                 self.deeds.hear()
             self.carry_out(self.broker.exited(subject, self.now()))
         else:

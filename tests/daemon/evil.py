@@ -128,7 +128,8 @@ NAMES: dict[str, str] = {
 CONDITIONS: dict[str, str] = {
     "unknown": "sunset",
     "empty": "",
-    "process events": "exec",
+    "exec of another's number": "exec=1",
+    "uid of no process": "uid=2147483647",
     "orphan": "orphan",
     "ttl of nothing": "ttl",
     "ttl 0": "ttl=0",

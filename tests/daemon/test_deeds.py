@@ -16,14 +16,17 @@ from pathlib import Path
 
 import pytest
 
+from pagsrv.daemon.deeds import Deeds
 from pagsrv.ends import DEEDS
-from tests.actors import Actor
+from pagsrv.errors import QuotaExceeded
+from tests.actors import Actor, held
 from tests.daemon import members
 from tests.daemon.conftest import House
 from tests.daemon.test_ends import Watcher
 from tests.daemon.waiting import until
-from tests.daemon.wire import Client, Parameters, memory
+from tests.daemon.wire import Client, Parameters, call, memory
 from tests.doers import Doer, skip_unless_told
+from tests.pure import Table
 from tests.running import Running, running_broker
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
@@ -188,9 +191,37 @@ def test_poster_whose_other_entry_ends_meanwhile(house: House, watcher: Watcher,
         assert watcher.ended(f"{name}two") == "exit"
 
 
-def _change_back_and_ask(name: str, ends: list[dict[str, str]]) -> None:
+def test_post_that_is_served_first(
+    house: House, client: Client, watcher: Watcher, name: str
+) -> None:
+    """Its connection was there before the deed, so that its turn comes first: as above."""
+    with Actor() as poster:
+        poster(members.join, house.dir, "user")
+        ends = [{"cond": "uid"}]
+        poster(members.put, f"{name}before", scope="user", until=ends)
+        with standing_still(house):
+            poster(_connect_change_and_post, house.dir, f"{name}after", ends)
+        assert watcher.ended(f"{name}before") == "uid"
+        assert there(client, name) == {"after"}
+        poster(_change_back)
+        assert watcher.ended(f"{name}after") == "uid"
+
+
+def _connect_change_and_post(dir: str, name: str, ends: list[dict[str, str]]) -> None:  # noqa: A002
+    held["stream"] = Client(dir, stream=True)
+    _change_back()
+    attach = call("Attach", {"scopes": ["user"], "changes": True})
+    post = call("Post", {"name": name, "scope": "user", "until": ends})
+    held["stream"].push(attach + b"\0" + post + b"\0")
+
+
+def _change_back() -> None:
     os.setresuid(-1, 60702, -1)
     os.setresuid(-1, 0, -1)
+
+
+def _change_back_and_ask(name: str, ends: list[dict[str, str]]) -> None:
+    _change_back()
     members.ask("Post", name=name, scope="user", until=ends)
 
 
@@ -280,6 +311,37 @@ def test_process_that_is_not_there(client: Client, name: str) -> None:
             assert "is not there" in answer.parameters["message"]
     finally:
         os.close(pidfd)
+
+
+class Alone:
+    """A daemon of nothing but a board, for a listener with thousands of processes to follow."""
+
+    def __init__(self) -> None:
+        self.broker = Table().broker
+        self.watched: list[int] = []
+
+    def watch_fd(self, fd: int, _: object) -> None:
+        """It is looked after."""
+        self.watched.append(fd)
+
+    def unwatch_fd(self, fd: int) -> None:
+        """No more."""
+        self.watched.remove(fd)
+
+
+def test_room_is_taken_by_what_is_on_the_board() -> None:
+    """A post that was refused leaves none taken; more than the kernel's filter holds is refused."""
+    skip_unless_told()
+    alone = Alone()
+    deeds = Deeds(alone)  # type: ignore[arg-type]
+    first, second = range(5_000_000, 5_003_000), range(6_000_000, 6_003_000)
+    for numbers in (first, second, first):
+        deeds.follow({pid: {"exec"} for pid in numbers})
+    with pytest.raises(QuotaExceeded, match="use exit or leader"):
+        deeds.follow({pid: {"exec"} for pid in range(5_000_000, 5_005_000)})
+    assert alone.watched != []
+    deeds.sweep()
+    assert alone.watched == []
 
 
 # ---- where they are not to be had ----------------------------------------------------------------
