@@ -16,6 +16,7 @@ import ctypes
 import mmap
 import os
 import select
+import signal
 import socket
 import struct
 import threading
@@ -81,7 +82,13 @@ def _held(copy: Callable[[int], object]) -> Iterator[None]:
     try:
         ioctl(faults, _API, struct.pack("QQQ", 0xAA, 0, 0))
         ioctl(faults, _REGISTER, struct.pack("QQQQ", address, mmap.PAGESIZE, _MISSING, 0))
-        holder = threading.Thread(target=copy, args=(address,), daemon=True)
+
+        def hold() -> None:
+            # A signal would end the wait for the page (userfaultfd(2)), and with it the hold.
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            copy(address)
+
+        holder = threading.Thread(target=hold, daemon=True)
         holder.start()
         assert select.select([faults], [], [], _SECONDS)[0], "nothing is being copied"
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import queue
+from _thread import allocate_lock
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,6 +58,7 @@ class Elsewhere:
         self._questions: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[_Asked, object]] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = allocate_lock()  # of _wake: its number is somebody else's once it is closed
         self._open: dict[_Asked, None] = {}
         self._waiting: dict[int, deque[_Asked]] = {}
         self._running: Counter[int] = Counter()
@@ -107,7 +109,9 @@ class Elsewhere:
             except Exception as error:  # noqa: BLE001 -- a bug of that question's alone
                 answer = error
             self._answers.put((asked, answer))
-            os.eventfd_write(self._wake, 1)
+            with self._lock:
+                if self._wake >= 0:
+                    os.eventfd_write(self._wake, 1)
 
     def collect(self) -> None:
         """Take the answers that have come and call back who waits for them."""
@@ -156,4 +160,6 @@ class Elsewhere:
         for waiting in self._waiting.values():
             for asked in waiting:
                 asked.question.drop()
-        os.close(self._wake)
+        with self._lock:
+            os.close(self._wake)
+            self._wake = -1
