@@ -106,7 +106,9 @@ def _check_orphan(scope: Scope) -> None:
 def _check_hup(facts: FdFacts | None) -> None:
     if facts is None or not facts.pollable:
         what = "an empty entry" if facts is None else f"a {facts.kind}"
-        raise InvalidParameter("until", f"{what} never hangs up: leave hup out")
+        raise InvalidParameter(
+            "until", f"{what} never hangs up, or could keep the broker waiting: leave hup out"
+        )
 
 
 def check_own(peer: Peer, facts: ProcessFacts) -> None:

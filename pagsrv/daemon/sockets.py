@@ -68,7 +68,8 @@ class Sockets:
 
         def answer(view: SocketView | None) -> None:
             effect.reply.entry.socket = view or little
-            connection.guard(lambda: connection.answer(Answer(effect.to, effect.reply)))
+            if not connection.closed:
+                connection.guard(lambda: connection.answer(Answer(effect.to, effect.reply)))
 
         waiting = self._asked.get(handle)
         if not connection.awaiting:

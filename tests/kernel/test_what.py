@@ -45,6 +45,13 @@ def _epoll() -> int:
         (lambda: os.open("/", os.O_PATH), "dir", None, False, "/"),
         (_pipe, "fifo", "r", True, ""),
         (lambda: os.open("/dev/null", os.O_WRONLY), "char", "w", False, "/dev/null"),
+        (
+            lambda: os.open("/dev/ptmx", os.O_RDWR),
+            "char",
+            "rw",
+            True,
+            os.path.realpath("/dev/ptmx"),
+        ),
         (lambda: os.memfd_create("x"), "memfd", "rw", False, "/memfd:x (deleted)"),
         (lambda: os.pidfd_open(os.getpid()), "pidfd", "rw", True, "anon_inode:[pidfd]"),
         (lambda: os.eventfd(0), "anon", "rw", True, "anon_inode:[eventfd]"),
