@@ -79,14 +79,9 @@ def running_broker(
     with heard, log.open("wb") as errors:
         heard.bind(str(notify))
         os.chmod(notify, 0o666)  # noqa: S103 -- the broker may be another uid's
+        command = argv or (sys.executable, "-m", "pagsrv.daemon")
         process = subprocess.Popen(
-            [
-                *(argv or (sys.executable, "-m", "pagsrv.daemon")),
-                "--dir",
-                str(where),
-                "--config",
-                str(told_it),
-            ],
+            [*command, "--dir", str(where), "--config", str(told_it)],
             env=told,
             cwd=popen.pop("cwd", Path(__file__).parent.parent),
             stdin=subprocess.DEVNULL,

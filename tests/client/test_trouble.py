@@ -25,7 +25,7 @@ ENTRY = (
     b'{"parameters":{"entry":{"scope":"user:0","name":"x","assigned":false,"kind":null,'
     b'"access":null,"mask":"------------------------","rights":"v","owner":{"uid":0,"gid":0},'
     b'"poster":null,"until":[],"generation":1,"created":1.5,"last_opened":null,"opens":0,'
-    b'"labels":{}}}}'
+    b'"labels":{},"granted_from":null}}}'
 )
 LISTED = b'{"parameters":{"names":["a"]},"continues":true}'
 
