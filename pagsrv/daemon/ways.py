@@ -47,6 +47,7 @@ class Ways:
         self._why = _NOT_NEEDED
         self._turn = allocate_lock()  # one question at a time
         self.possession = "possession" in self._use
+        self.kernel = False
         self.kernel = self._answered()
         if not self.kernel:
             self._start()
@@ -161,6 +162,8 @@ class Ways:
             return peerkeyring.answers()
         except PagsrvError:
             return False
+        except OSError:
+            return self.kernel  # no descriptors left to find out
 
     def _start(self) -> None:
         """Have a child get its iterator, if that may come out otherwise than the last time."""

@@ -17,6 +17,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from errno import ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -139,7 +140,10 @@ class Asker:
     """
 
     def __init__(self, path: str = PATH, *, itself: bool = False, wait: bool = True) -> None:
-        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise BpfFault(f"there is no descriptor to be had: {error}") from error
         self.ready = False
         self._pid = 0
         with theirs:
@@ -179,8 +183,11 @@ class Asker:
 
     def lives(self) -> bool:
         """Whether the child runs still."""
-        if self._pid and os.waitpid(self._pid, os.WNOHANG)[0]:
-            self._pid = 0
+        try:
+            if self._pid and os.waitpid(self._pid, os.WNOHANG)[0]:
+                self._pid = 0
+        except ChildProcessError:
+            self._pid = 0  # who started us has children of ours reaped (SIGCHLD ignored)
         return self._pid != 0
 
     def ask(self, sock: Askable) -> PeerKeyring | None:
@@ -224,7 +231,8 @@ class Asker:
     def close(self) -> None:
         """End the child, and wait until it has."""
         if not self.end():
-            os.waitpid(self._pid, 0)
+            with suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
             self._pid = 0
 
     def __enter__(self) -> Self:

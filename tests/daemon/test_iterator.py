@@ -209,6 +209,21 @@ def test_reader_that_was_killed(root_board: Running, other_uid: int) -> None:
         assert two(members.join, root_board.dir)[0] == session(two)
 
 
+def test_reader_that_nobody_has_to_reap(short_tmp: Path, other_uid: int) -> None:
+    """Who started the broker ignores SIGCHLD, and so does it: the reader is replaced."""
+    argv = ("sh", "-c", 'trap "" CHLD; exec "$@"', "sh", sys.executable, "-m", "pagsrv.daemon")
+    with (
+        running_broker(short_tmp, argv=argv, use=ITERATOR) as broker,
+        Client(broker.dir) as client,
+        Actor(other_uid) as actor,
+    ):
+        first = child_of(broker)
+        os.kill(first, signal.SIGKILL)
+        until(lambda: child_of(broker) not in (0, first), lambda: client.do("Health"), "another")
+        until(lambda: bool(iterator_of(client)["taken"]), lambda: None, "it is ready")
+        assert actor(members.join, broker.dir)[0] == session(actor)
+
+
 def test_reader_that_was_stopped(root_board: Running, other_uid: int) -> None:
     """It is waited for a moment and given up: refused with the reason, and served again."""
     with Client(root_board.dir) as client, Actor(other_uid) as actor:
