@@ -70,10 +70,10 @@ def running_broker(
     the file being *config* and how sessions may be proved: whether this machine has
     SO_PEERKEYRING concerns those only who *use* it (None: whatever a broker takes by itself).
     """
-    where, log, notify = tmp / "b", tmp / "log", tmp / "notify"
-    told_it = tmp / "broker.toml"
+    where, log, notify, file = tmp / "b", tmp / "log", tmp / "notify", tmp / "broker.toml"
     proofs = "" if use is None else f"[proofs]\nuse = {json.dumps(use)}\n"
-    told_it.write_text(f"{config}\n{proofs}")
+    file.write_text(f"{config}\n{proofs}")
+    words = ["--dir", str(where), "--config", str(file)]
     told = {**(bare_environment() if env is None else env), "NOTIFY_SOCKET": str(notify)}
     heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     with heard, log.open("wb") as errors:
@@ -81,14 +81,11 @@ def running_broker(
         os.chmod(notify, 0o666)  # noqa: S103 -- the broker may be another uid's
         command = argv or (sys.executable, "-m", "pagsrv.daemon")
         process = subprocess.Popen(
-            [*command, "--dir", str(where), "--config", str(told_it)],
+            [*command, *words],
             env=told,
             cwd=popen.pop("cwd", Path(__file__).parent.parent),
-            stdin=subprocess.DEVNULL,
-            stdout=errors,
-            stderr=errors,
-            **popen,
-        )
+            stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, **popen,
+        )  # fmt: skip
         broker = Running(process, where, log)
         try:
             wait_ready(heard, process.pid, broker)

@@ -320,9 +320,10 @@ COMMANDS: tuple[Command, ...] = (
         "and brokers do. It lasts until `remove`, or a restart of the machine, and costs every "
         "getsockopt call of the machine up to 0.4 microseconds. It takes root, Linux 6.2 or newer "
         "with BTF, cgroup v2 and libbpf. `status` exits with 0 if the kernel answers, else with "
-        "1. `serve` is for machines without cgroup v2: in the foreground it gives whoever "
-        "connects at /run/pagsrv/peerkeyring (with --dir, DIR/peerkeyring) an iterator over the "
-        "peers of its own sockets, until SIGTERM.",
+        "1. `serve` is for machines without cgroup v2, and for the brokers of users: in the "
+        "foreground it gives whoever connects at /run/pagsrv/peerkeyring (with --dir, "
+        "DIR/peerkeyring) an iterator over the peers of its own sockets, until SIGTERM. Brokers "
+        "find it there, and ask it where SO_PEERKEYRING is not. Root's broker makes its own.",
         (Argument("ACTION", "install, remove, status or serve"),),
         (("sudo pagsrv peerkeyring install", "at boot: see contrib/systemd"),
          ("pagsrv peerkeyring status", "does the kernel answer?")),

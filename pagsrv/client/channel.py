@@ -31,6 +31,8 @@ _told: dict[str, bool] = {}
 
 A hint that saves turns, and no more: what is done because of it says what it counts on.
 """
+_asks: set[str] = set()
+"""Directories whose broker was found to ask the kernel at Attach only, as by an iterator."""
 
 
 class Channel:
@@ -114,12 +116,14 @@ class Channel:
         self.counted_on = ()
         self.packets.clear()
         if self.session is not None:
-            _told[self.dir] = self.attachment.told
+            _told[self.dir] = self.attachment.told and self.dir not in _asks
 
     def recount(self) -> None:
         """Attach, because the broker refused what was counted on, and so has done nothing."""
         # With the user scope alone there was a session too many, with a session one too few.
         _told[self.dir] = "session" not in self.counted_on
+        if "session" in self.counted_on:
+            _asks.add(self.dir)
         self.attach(changes=False)
 
     def _run(self, flow: Generator[Call[Any], Any, T]) -> T:

@@ -306,11 +306,7 @@ _NO_GRACE = (
 @pytest.mark.parametrize("counted", [True, False])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.usefixtures("answered")
-def test_ring_that_shows_itself_to_nobody(
-    short_tmp: Path,
-    counted: bool,  # noqa: FBT001 -- a case
-    when: str,
-) -> None:
+def test_ring_that_shows_itself_to_nobody(short_tmp: Path, *, counted: bool, when: str) -> None:
     """Its own uid's broker may not look at it, and the kernel tells all the same that it lives.
 
     Told by who is in it, or by a connection that was made in it; and that it is over, too.
