@@ -66,9 +66,8 @@ def running_broker(
 ) -> Iterator[Running]:
     """A broker with its directory in *tmp*, a short path; *popen* goes to Popen (user, group …).
 
-    *argv* replaces `python -m pagsrv.daemon`; `--dir DIR` and `--config FILE` are added to it,
-    the file being *config* and how sessions may be proved: whether this machine has
-    SO_PEERKEYRING concerns those only who *use* it (None: whatever a broker takes by itself).
+    *argv* replaces `python -m pagsrv.daemon`; `--dir` and `--config` are added to it. The file is
+    *config*, and the ways to *use*: None for a broker's own, which depend on the machine.
     """
     where, log, notify, file = tmp / "b", tmp / "log", tmp / "notify", tmp / "broker.toml"
     proofs = "" if use is None else f"[proofs]\nuse = {json.dumps(use)}\n"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pagsrv.cli import render
 from pagsrv.cli.fail import Usage
 from pagsrv.errors import PagsrvError
-from pagsrv.kernel import iterlink
+from pagsrv.kernel import giver, iterlink
 from pagsrv.kernel import peerkeyring as kernel
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def _serve(directory: str | None) -> NoReturn:
     path = iterlink.PATH if directory is None else os.path.join(directory, name)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Loaded first: where that is impossible nobody shall find a socket.
-    with iterlink.Giver() as giver, _listener(path) as listener:
+    with giver.Giver() as gives, _listener(path) as listener:
         try:
             render.line(f"serves at {path}")
-            giver.serve(listener)
+            gives.serve(listener)
         finally:
             with suppress(OSError):
                 os.unlink(path)

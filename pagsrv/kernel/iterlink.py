@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The second choice, without cgroup v2: root gives an iterator, a child of the asker's reads it.
+"""The second choice, without cgroup v2: an iterator over file tables, read by a child process.
 
-    Giver      root's part: whoever connects gets an iterator over its own file table
-    Asker      the broker's part: a child process that holds nothing but the socket asked about
-
-The law: an iterator shows its reader the reader's own file table, whoever that is, and is
-never pinned; answers are told by socket cookie and never by number, and read to their end.
-The child is a process and not a thread with a table of its own: whatever the collector
-closes in such a thread, it closes in the wrong table. It refuses to judge what is answered.
+The law: an iterator is never pinned; answers are told by socket cookie and never by number,
+and read to their end. The child holds nothing but the socket asked about. It is a process
+and not a thread with a table of its own: whatever the collector closes in such a thread, it
+closes in the wrong table. It refuses to judge what is answered.
 """
 
 from __future__ import annotations
@@ -16,17 +13,14 @@ import gc
 import os
 import signal
 import socket
-import time
 from contextlib import suppress
-from errno import ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from pagsrv.errors import PagsrvError
-from pagsrv.kernel.bpf import OBJECT, BpfFault, Program, read_iterator
+from pagsrv.kernel.bpf import BpfFault, Program, read_iterator
 from pagsrv.kernel.fd import Fd
 from pagsrv.kernel.peer import identify
 from pagsrv.kernel.peerkeyring import PeerKeyring, parse
-from pagsrv.kernel.process import is_alive
 from pagsrv.kernel.scm import ancillary, receive_blocking
 
 if TYPE_CHECKING:
@@ -40,95 +34,13 @@ PATH = "/run/pagsrv/peerkeyring"
 SO_COOKIE = 57  # asm-generic/socket.h
 _COOKIE_BYTES = 8
 _RECORD_BYTES = 80  # struct peerkeyring (contrib/c/peerkeyring.h), which follows the cookie
-_TEXT_BYTES = 512
 _PATIENCE = 0.5  # seconds for an answer; it takes some hundred microseconds
 _BEGINNING = 2.0  # seconds for the iterator
-_PAUSE = 0.1  # seconds until there may be descriptors or memory again
-_LINK, _ANSWER, _NONE = b"link", b"answer", b"none"
-_PASSING = (ECONNABORTED, EPROTO)
-_SCARCE = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
+LINK = b"link"
+"""What comes beside an iterator; any other text is why there is none."""
 
-
-class Giver:
-    """Root's part; owns the loaded program. BpfFault where it cannot be loaded."""
-
-    def __init__(self, path: str = OBJECT) -> None:
-        self._program = Program("peers", path)
-
-    def serve(self, listener: socket.socket) -> NoReturn:
-        """Give to everybody who connects, one after the other; *listener* blocks, SEQPACKET.
-
-        It outlives what passes: who has left before its turn, a machine short of descriptors.
-        """
-        while True:
-            try:
-                sock, _ = listener.accept()
-            except OSError as error:
-                if error.errno in _SCARCE:
-                    time.sleep(_PAUSE)
-                elif error.errno not in _PASSING:
-                    raise
-                continue
-            with sock:
-                self.give(sock)
-
-    def give(self, sock: socket.socket) -> None:
-        """Send the peer of *sock* its iterator, or the sentence why it gets none; never waits."""
-        try:
-            with self._iterator_for(sock) as link:
-                sock.sendmsg([_LINK], ancillary([link.fileno()]), socket.MSG_DONTWAIT)
-        except PagsrvError as error:
-            self._say(sock, str(error))
-        except OSError:
-            return  # it has left already
-
-    def _iterator_for(self, sock: socket.socket) -> Fd:
-        facts = identify(sock)
-        if facts.pidfd is None:
-            raise PagsrvError("the process that connected is gone, or the kernel has no pidfs")
-        with facts.pidfd:
-            # The kernel looks the number up in the process namespace of whoever reads.
-            if not facts.pid or not _same_pid_namespace(facts.pid):
-                raise PagsrvError("you are in another process namespace than this helper")
-            link = self._program.attach_iterator(pid=facts.pid)
-            if is_alive(facts.pidfd):
-                return link
-            link.close()
-        raise PagsrvError("the process that connected has exited")
-
-    @staticmethod
-    def _say(sock: socket.socket, sentence: str) -> None:
-        try:
-            sock.send(sentence.encode()[:_TEXT_BYTES], socket.MSG_DONTWAIT)
-        except OSError:
-            return
-
-    def close(self) -> None:
-        """Give no more; what was given goes on."""
-        self._program.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def _same_pid_namespace(pid: int) -> bool:
-    """Whether *pid*, a number of ours, is the only one its process has (proc_pid_status(5))."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            for line in file:
-                if line.startswith(b"NSpid:"):
-                    return line.split()[1:] == [b"%d" % pid]
-    except OSError:
-        pass
-    return False
+TEXT_BYTES = 512
+_ANSWER, _NONE = b"answer", b"none"
 
 
 class Asker:
@@ -176,7 +88,7 @@ class Asker:
             word = self._receive()
         except BlockingIOError:
             return
-        if word != _LINK:
+        if word != LINK:
             raise BpfFault(word.decode("utf-8", "replace"))
         self._sock.settimeout(_PATIENCE)
         self.ready = True
@@ -208,7 +120,7 @@ class Asker:
 
     def _receive(self) -> bytes:
         try:
-            answer = self._sock.recv(_TEXT_BYTES)
+            answer = self._sock.recv(TEXT_BYTES)
         except BlockingIOError:
             raise
         except OSError as error:
@@ -265,9 +177,9 @@ def _child(channel: socket.socket, path: str, *, itself: bool) -> NoReturn:
         try:
             link = _link(path, channel, itself=itself)
         except PagsrvError as error:
-            channel.send(str(error).encode()[:_TEXT_BYTES])
+            channel.send(str(error).encode()[:TEXT_BYTES])
         else:
-            channel.send(_LINK)
+            channel.send(LINK)
             while _turn(channel, link):
                 pass
     finally:
@@ -315,7 +227,7 @@ def _fetch(path: str) -> Fd:
         except OSError as error:
             raise BpfFault(f"nobody gives an iterator at {path}: {error}") from error
     with packet:
-        if len(packet.fds) != 1 or packet.data != _LINK:
+        if len(packet.fds) != 1 or packet.data != LINK:
             said = packet.data.decode("utf-8", "replace")
             raise BpfFault(said or f"what answers at {path} gives no iterator")
         return packet.take()[0]
@@ -338,7 +250,7 @@ def _answer(asked: socket.socket, link: Fd) -> bytes:
         cookie = _cookie(asked)
         found = _find(read_iterator(link), cookie)
     except (OSError, BpfFault) as error:
-        return str(error).encode()[:_TEXT_BYTES]
+        return str(error).encode()[:TEXT_BYTES]
     return _NONE if found is None else _ANSWER + found
 
 

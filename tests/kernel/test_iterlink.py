@@ -16,7 +16,8 @@ import pytest
 
 from pagsrv.errors import PagsrvError
 from pagsrv.kernel import bpf
-from pagsrv.kernel.iterlink import SO_COOKIE, Asker, Giver, _same_pid_namespace
+from pagsrv.kernel.giver import Giver, _same_pid_namespace
+from pagsrv.kernel.iterlink import SO_COOKIE, Asker
 from pagsrv.kernel.libc import libc
 from pagsrv.kernel.peerkeyring import PeerKeyring, parse
 from pagsrv.kernel.scm import ancillary, receive_blocking
