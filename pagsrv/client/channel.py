@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_DIRECTORIES = 64
+
 _told: dict[str, bool] = {}
 """Whether the kernel told the broker of a directory our session, as of its last answer to Attach.
 
@@ -33,6 +35,13 @@ A hint that saves turns, and no more: what is done because of it says what it co
 """
 _asks: set[str] = set()
 """Directories whose broker was found to ask the kernel at Attach only, as by an iterator."""
+
+
+def _note(directory: str, *, told: bool) -> None:
+    if len(_told) >= _DIRECTORIES:
+        _told.clear()
+        _asks.clear()
+    _told[directory] = told
 
 
 class Channel:
@@ -116,12 +125,12 @@ class Channel:
         self.counted_on = ()
         self.packets.clear()
         if self.session is not None:
-            _told[self.dir] = self.attachment.told and self.dir not in _asks
+            _note(self.dir, told=self.attachment.told and self.dir not in _asks)
 
     def recount(self) -> None:
         """Attach, because the broker refused what was counted on, and so has done nothing."""
         # With the user scope alone there was a session too many, with a session one too few.
-        _told[self.dir] = "session" not in self.counted_on
+        _note(self.dir, told="session" not in self.counted_on)
         if "session" in self.counted_on:
             _asks.add(self.dir)
         self.attach(changes=False)

@@ -13,7 +13,7 @@ import socket
 
 
 class Accepted(socket.socket):
-    """A connected Unix socket; makefile() is not for it, which close() would have to wait for."""
+    """A connected Unix socket; not for `with` and makefile(), which need what is left out here."""
 
     __slots__ = ()
 

@@ -111,7 +111,7 @@ def _groups(sock: Askable) -> tuple[int, ...]:
         if error.errno != ERANGE:
             raise
         raw = _many_groups(sock.fileno())
-    return struct.unpack(f"{len(raw) // _INT.size}I", raw)
+    return struct.unpack(f"{len(raw) // _INT.size}I", raw) if raw else ()
 
 
 def _many_groups(fd: int) -> bytes:

@@ -96,6 +96,9 @@ def test_standing_is_number_and_cgroup() -> None:
         with process.open_pidfd(os.getpid()) as own:
             assert cgroup == process.standing(own).cgroup != 0
         assert process.told(pid, "sessionid") == process.told(os.getpid(), "sessionid") is not None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(process, "_GET_INFO", process._GET_INFO + 0x80)  # as before Linux 6.13
+            assert process.standing(pidfd) == (pid, 0)
         actor.close()
         assert process.standing(pidfd).pid == 0
         assert process.told(pid, "sessionid") is None
