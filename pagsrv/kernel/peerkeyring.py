@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import ENOPROTOOPT, EOPNOTSUPP, EPERM
 from fcntl import LOCK_EX, flock
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from pagsrv.errors import PagsrvError
@@ -78,8 +79,12 @@ def ask(sock: Askable) -> PeerKeyring | None:
     return parse(raw)
 
 
+@lru_cache(maxsize=256)
 def parse(raw: bytes) -> PeerKeyring | None:
-    """What a record says; None if it is none, or of a version we do not know."""
+    """What a record says; None if it is none, or of a version we do not know.
+
+    The peers of one session have the same, so that most were read before.
+    """
     if len(raw) < _RECORD.size:
         return None
     (magic, version, size, expiry, serial, mask, key_uid, flags, state, euid, level, has_cred,
