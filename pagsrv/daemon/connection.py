@@ -64,25 +64,27 @@ class Connection:
     stream = False
     socket_type = int(socket.SOCK_SEQPACKET)
 
+    # As every connection begins; few of them ever get others of their own.
+    pidfd: Fd | None = None
+    closed = False
+    awaiting = False
+    backlog: Backlog | None = None
+    no_session = ""
+    witness = False
+    _identified = False
+    _unread = 0
+    _call: codec.Call | None = None
+    _data = b""
+    _epoch = 0
+
     def __init__(self, daemon: Daemon, sock: socket.socket, peer: Peer) -> None:
         self.daemon = daemon
         self.sock = sock
         self.peer = peer
-        self.pidfd: Fd | None = None
-        self._identified = False
         self.fd = sock.fileno()
         self.outbox = Outbox(sock, stream=self.stream, most_fds=daemon.most_fds)
         self.rights = False
-        self.closed = False
-        self.awaiting = False
-        self.backlog: Backlog | None = None
-        self.no_session = ""
-        self.witness = False
-        self._unread = 0
         self._mask = EPOLLIN
-        self._call: codec.Call | None = None
-        self._data = b""
-        self._epoch = 0
         self._kin = daemon.standing.of(peer)
         self._store = daemon.broker.board.store
         self._recv = sock.recv

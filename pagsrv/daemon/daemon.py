@@ -186,8 +186,9 @@ class Daemon:
         session = self.sessions.at_accept(sock, facts.uid)
         effects = self.broker.welcome(peer, session, crowded=sock.fileno() >= self.most_fds)
         connection = kind(self, sock, peer)
-        connection.witness = self.sessions.witness(peer, sock)
-        connection.no_session = "" if session is None else session.why
+        if session is not None:
+            connection.witness = self.sessions.witness(peer, sock)
+            connection.no_session = session.why
         self.connections[peer.id] = connection
         try:
             self.watch_fd(connection.fd, connection.ready)
