@@ -78,10 +78,8 @@ def running_broker(
     with heard, log.open("wb") as errors:
         heard.bind(str(notify))
         os.chmod(notify, 0o666)  # noqa: S103 -- the broker may be another uid's
-        command = argv or (sys.executable, "-m", "pagsrv.daemon")
         process = subprocess.Popen(
-            [*command, *words],
-            env=told,
+            [*(argv or (sys.executable, "-m", "pagsrv.daemon")), *words], env=told,
             cwd=popen.pop("cwd", Path(__file__).parent.parent),
             stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, **popen,
         )  # fmt: skip

@@ -77,7 +77,8 @@ def answer(client: socket.socket, entry: str) -> bytes:
     """The line for *client*: the token it asked for, or why there is none."""
     try:
         asked = service(client)
-        return b"OK %s\n" % base64.b64encode(token(credentials(client, entry), asked))
+        ccache = copied(credentials(client, entry), *peer(client))
+        return b"OK %s\n" % base64.b64encode(token(ccache, asked))
     except pagsrv.PagsrvError as error:
         why = str(error)
     except GSSError as error:
@@ -94,8 +95,8 @@ def service(client: socket.socket) -> str:
     return asked[1].decode()
 
 
-def credentials(client: socket.socket, entry: str) -> int:
-    """What is posted as *entry* in the session of *client*, else in its PAG: the number of a copy.
+def credentials(client: socket.socket, entry: str) -> pagsrv.Fd:
+    """What is posted as *entry* in the session of *client*, else in its PAG; now the caller's.
 
     Never that of its user: the sessions of one uid are what is told apart here.
     """
@@ -104,7 +105,7 @@ def credentials(client: socket.socket, entry: str) -> int:
         scopes = [fact.value for fact in (who.session, who.pag) if fact.value is not None]
         for scope in scopes:
             with contextlib.suppress(pagsrv.NoEntry):
-                return copied(board.open(entry, scope, on_behalf_of=client), *peer(client))
+                return board.open(entry, scope, on_behalf_of=client)
     if scopes:
         raise pagsrv.NoEntry(f"nothing is posted as {entry} in {' or '.join(scopes)}; "
                              "log in to Kerberos there and post the credentials cache")  # fmt: skip

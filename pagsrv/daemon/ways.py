@@ -97,7 +97,10 @@ class Ways:
 
     def at_once(self, sock: Askable) -> PeerKeyring | None:
         """The kernel's record for the peer of *sock*, if a microsecond brings it."""
-        if not self.kernel:
+        return self._directly(sock) if self.kernel else None
+
+    def _directly(self, sock: Askable) -> PeerKeyring | None:
+        if "peerkeyring" not in self._use:
             return None
         try:
             return peerkeyring.ask(sock)
@@ -124,7 +127,7 @@ class Ways:
 
     def with_evidence(self, sock: Askable) -> tuple[PeerKeyring | None, str]:
         """As `ask`, and whose answer that is; or None, and why nobody answers."""
-        record = self.at_once(sock)
+        record = self._directly(sock)
         if record is not None:
             return record, "SO_PEERKEYRING"
         record = self.ask(sock)
@@ -132,7 +135,7 @@ class Ways:
 
     def in_a_thread(self, sock: Askable) -> tuple[PeerKeyring | None, str]:
         """As `with_evidence`, of a socket whose lock may be held; the loop goes on meanwhile."""
-        record = self.at_once(sock)
+        record = self._directly(sock)
         if record is not None:
             return record, "SO_PEERKEYRING"
         try:

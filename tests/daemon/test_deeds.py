@@ -408,10 +408,8 @@ def _refused_orphan(name: str) -> str:
 
 def test_orphans(short_tmp: Path, client: Client) -> None:  # noqa: ARG001 -- root's
     """The last process of its session is gone: the entry that said so ends, and the other stays."""
-    config = short_tmp / "pagsrv.toml"
-    config.write_text("[sessions]\nend_when_empty = false\n")
-    argv = (sys.executable, "-m", "pagsrv.daemon", "--config", str(config))
-    with running_broker(short_tmp, argv=argv) as broker, Client(broker.dir) as looking:
+    config = "[sessions]\nend_when_empty = false\n"
+    with running_broker(short_tmp, config=config) as broker, Client(broker.dir) as looking:
         watcher = Watcher(looking)
         with Client(broker.dir) as one, Actor() as left, Actor() as stays:
             one.attach("user")
