@@ -289,7 +289,8 @@ class EntryView(Struct, omit_defaults=True):
     last_opened: float | None
     opens: int
     labels: dict[str, str]
-    granted_from: str | None
+    # By a factory, since a plain default would be left out; it may be absent in what is read.
+    granted_from: str | None = field(default_factory=lambda: None)
     socket: SocketView | None = None
 
 
