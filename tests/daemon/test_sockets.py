@@ -24,7 +24,7 @@ from tests.actors import Actor, held
 from tests.daemon.conftest import House, descriptors
 from tests.daemon.waiting import until
 from tests.daemon.wire import Client, Parameters, clients, post
-from tests.holding import locked, sending
+from tests.holding import locked
 from tests.running import Running
 
 pytestmark = pytest.mark.kernel
@@ -357,7 +357,7 @@ def test_a_socket_that_hangs_is_not_waited_for(
     ours, theirs = pair
     put(client, name, ours)
     put(client, f"{name}-2", theirs)
-    with sending(ours):
+    with locked(ours):
         client.ask("Stat", {"name": name})
         with Client(house.dir) as other:
             assert ask(other, f"{name}-2")["state"] == "established"
