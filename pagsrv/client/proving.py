@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pagsrv.errors import NoSession, QuotaExceeded
 from pagsrv.kernel import keys
 from pagsrv.names import KINDS
-from pagsrv.proofs import groups, possession
+from pagsrv.proofs import possession
 
 if TYPE_CHECKING:
     from pagsrv.messages import Identity
@@ -82,6 +82,8 @@ def counted_on(scopes: Sequence[str] | None, *, prove: bool, told: bool) -> tupl
     if not (told and prove):
         return ()
     if scopes is None:
+        from pagsrv.proofs import groups  # noqa: PLC0415 -- for those whom the kernel tells of
+
         # A PAG is looked for at Attach alone, and what might be one is the broker's to judge.
         mine = os.getgroups()
         return () if groups.pag_candidates(mine) or groups.pairs(mine) else ("session", "user")
