@@ -73,7 +73,8 @@ def _held(copy: Callable[[int], object]) -> Iterator[None]:
     except PermissionError:
         pytest.skip("only root may answer the kernel's own page faults")
     try:
-        faults = ioctl(device, _NEW, os.O_CLOEXEC)
+        # One that blocks is always ready for select(2), fault or no (userfaultfd_poll() says why).
+        faults = ioctl(device, _NEW, os.O_CLOEXEC | os.O_NONBLOCK)
     finally:
         os.close(device)
     memory = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
