@@ -48,15 +48,16 @@ if TYPE_CHECKING:
     from pagsrv.messages import Until as Until
     from pagsrv.messages import Vitals as Vitals
     from pagsrv.sockets import SocketView as Socket
+    from pagsrv.vitals import NamespaceView as Namespace
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Attached", "Board", "Denied", "Entry", "Event", "Events", "Exists", "Fact", "Fd",
-    "HasFileno", "Identity", "InvalidParameter", "Loop", "NoBroker", "NoEntry", "NoSession",
-    "NotAssigned", "PagsrvError", "PeerIdentity", "PeerKeyring", "ProtocolError", "QuotaExceeded",
-    "Refused", "Socket", "Stale", "TimedOut", "Until", "Vitals", "__version__", "aio", "connect",
-    "peer_keyring", "whois",
+    "HasFileno", "Identity", "InvalidParameter", "Loop", "Namespace", "NoBroker", "NoEntry",
+    "NoSession", "NotAssigned", "PagsrvError", "PeerIdentity", "PeerKeyring", "ProtocolError",
+    "QuotaExceeded", "Refused", "Socket", "Stale", "TimedOut", "Until", "Vitals", "__version__",
+    "aio", "connect", "peer_keyring", "whois",
 ]  # fmt: skip
 
 _ELSEWHERE = {
@@ -64,6 +65,7 @@ _ELSEWHERE = {
     "Events": "pagsrv.client.events",
     "Fd": "pagsrv.kernel.fd",
     "HasFileno": "pagsrv.client.until",
+    "Namespace": "pagsrv.vitals",
     "PeerIdentity": "pagsrv.client.identity",
     "PeerKeyring": "pagsrv.kernel.peerkeyring",
     "Socket": "pagsrv.sockets",
@@ -74,7 +76,12 @@ _ELSEWHERE = {
         ("Attached", "Entry", "Event", "Fact", "Identity", "Until", "Vitals"), "pagsrv.messages"
     ),
 }
-_CALLED = {"Entry": "EntryView", "Event": "EventView", "Socket": "SocketView"}
+_CALLED = {
+    "Entry": "EntryView",
+    "Event": "EventView",
+    "Namespace": "NamespaceView",
+    "Socket": "SocketView",
+}
 
 
 if not TYPE_CHECKING:  # or a name misspelt would be an object to them, and no error

@@ -30,11 +30,11 @@ from pagsrv.messages import (
     Wait,
     Watch,
 )
-from pagsrv.model import By, Entry, Event, EventKind, H, Moment, Peer, PeerId
+from pagsrv.model import By, Entry, Event, EventKind, H, Living, Moment, Peer, PeerId
 from pagsrv.names import EntryName, Reference, Scope, ScopeWord, parse_reference, parse_scope
 from pagsrv.policy import demand, no_entry, rights, rights_in_full
 from pagsrv.store import Store
-from pagsrv.views import entry_view, event_view, view_with
+from pagsrv.views import entry_view, event_view, openers_of, view_with
 from pagsrv.watching import Waiter, Watcher, Watches
 
 
@@ -179,14 +179,20 @@ class Board(Generic[H]):
             held = 0 if entry is None else rights_in_full(peer, entry)
         if entry is None or not held & VIEW:
             return None
-        return Answer(peer.id, EntryReply(entry_view(peer, entry)))
+        return self.shown(peer, entry)
 
     # ── look ──
 
-    def stat(self, peer: Peer, reference: Reference) -> list[Effect[H]]:
-        """Show one entry, and what it is at this moment if it is a socket."""
+    def shown(self, peer: Peer, entry: Entry[H]) -> Answer[H]:
+        """The answer that shows *entry* to *peer*."""
+        return Answer(peer.id, EntryReply(entry_view(peer, entry, self.store.when)))
+
+    def stat(self, peer: Peer, reference: Reference, living: Living | None) -> list[Effect[H]]:
+        """Show one entry and who opened it; *living* asks whether a process still is."""
         entry = self.find(peer, reference, VIEW)
-        reply = EntryReply(entry_view(peer, entry))
+        view = entry_view(peer, entry, self.store.when)
+        view.openers = openers_of(entry, living) or None
+        reply = EntryReply(view)
         if entry.handle is None or entry.facts is None or not entry.facts.is_socket:
             return [Answer(peer.id, reply)]
         return [Look(peer.id, reply, entry.handle)]
@@ -199,12 +205,11 @@ class Board(Generic[H]):
             return [Listing(peer.id, iter(()), names)]
         return [Listing(peer.id, self._views(peer, list(found)))]
 
-    @staticmethod
-    def _views(peer: Peer, entries: list[Entry[H]]) -> Iterator[EntryView]:
+    def _views(self, peer: Peer, entries: list[Entry[H]]) -> Iterator[EntryView]:
         for entry in entries:
             held = rights_in_full(peer, entry)
             if held & VIEW and entry.generation:
-                yield view_with(held, peer, entry)
+                yield view_with(held, peer, entry, self.store.when)
 
     def _listed(self, peer: Peer, scope: str | None, *, every: bool) -> Iterator[Entry[H]]:
         spaces = self.store.spaces

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Generic, NamedTuple
 
-from pagsrv import changing, opening, posting
+from pagsrv import changing, opening, posting, survey
 from pagsrv.board import Board
 from pagsrv.effects import Answer, Drop, Effect, Hangup
 from pagsrv.ends import Deed
-from pagsrv.errors import Denied, InvalidParameter, QuotaExceeded, Refused
+from pagsrv.errors import Denied, InvalidParameter, PagsrvError, QuotaExceeded, Refused
 from pagsrv.facts import Isolation, RingFacts
 from pagsrv.limits import Limits
 from pagsrv.messages import (
@@ -25,6 +25,7 @@ from pagsrv.messages import (
     Grant,
     Known,
     List,
+    Namespaces,
     Open,
     OpenMany,
     Post,
@@ -46,6 +47,7 @@ from pagsrv.messages import (
 from pagsrv.model import Entry, Given, H, Moment, Peer, PeerId, Process
 from pagsrv.names import Scope
 from pagsrv.scopes import Scopes
+from pagsrv.vitals import Budget
 
 
 class About(NamedTuple):
@@ -66,7 +68,9 @@ class Broker(Generic[H]):
         self.scopes: Scopes[H] = Scopes(self.board, about.broker, about.dir, random)
         self.peers: dict[PeerId, Peer] = {}
         self.calls = 0
+        """Those included that never come here: whoever answers them counts them."""
         self.refusals = 0
+        self.reasons: Counter[str] = Counter()
         self._connections: Counter[int] = Counter()
 
     @property
@@ -104,8 +108,13 @@ class Broker(Generic[H]):
             self.scopes.believe_kernel(peer, kernel)
         return []
 
-    def _turn_away(self, peer: Peer, error: Refused) -> list[Effect[H]]:
+    def refused(self, error: PagsrvError) -> None:
+        """Count *error* among the refusals, by its name on the wire."""
         self.refusals += 1
+        self.reasons[error.wire.rpartition(".")[2]] += 1
+
+    def _turn_away(self, peer: Peer, error: Refused) -> list[Effect[H]]:
+        self.refused(error)
         return [Answer(peer.id, error), Hangup(peer.id, str(error))]
 
     def handle(
@@ -113,6 +122,7 @@ class Broker(Generic[H]):
     ) -> list[Effect[H]]:
         """Judge and apply *request*; what is left in *given* afterwards is dropped."""
         self.calls += 1
+        self.board.store.when = when
         effects = self.expire(when) if self.timed else []
         try:
             if request.CHANGES and not peer.changes:
@@ -122,7 +132,7 @@ class Broker(Generic[H]):
                 )
             effects += self._judge(given.behalf or peer, request, given, when)
         except Refused as error:
-            self.refusals += 1
+            self.refused(error)
             effects.append(Answer(peer.id, error))
         effects += [Drop(handle) for handle in given.handles]
         given.handles.clear()
@@ -136,7 +146,7 @@ class Broker(Generic[H]):
         board = self.board
         match request:
             case Open() | Take() | Stat():
-                return self._one(peer, request, when)
+                return self._one(peer, request, given, when)
             case Attach():
                 return self.scopes.attach(peer, request, given)
             case Prove():
@@ -159,12 +169,14 @@ class Broker(Generic[H]):
                 return self.scopes.who_am_i(peer)
         return self._change(peer, request, given, when)
 
-    def _one(self, peer: Peer, request: Open | Take | Stat, when: Moment) -> list[Effect[H]]:
+    def _one(
+        self, peer: Peer, request: Open | Take | Stat, given: Given[H], when: Moment
+    ) -> list[Effect[H]]:
         """One entry, by its name."""
         board = self.board
         reference = board.reference(request.name, request.scope)
         if isinstance(request, Stat):
-            return board.stat(peer, reference)
+            return board.stat(peer, reference, given.living)
         if isinstance(request, Take):
             return opening.take_one(board, peer, reference, when)
         if request.proved is not None:
@@ -176,6 +188,8 @@ class Broker(Generic[H]):
     ) -> list[Effect[H]]:
         board = self.board
         match request:
+            case Namespaces():
+                return survey.namespaces(board, peer)
             case Remove():
                 return changing.remove(board, peer, request)
             case Rename():
@@ -192,8 +206,11 @@ class Broker(Generic[H]):
 
     def lent(self, entries: tuple[Entry[H], ...], peer: Peer, wall: float) -> list[Effect[H]]:
         """Account for a standing answer given once more; *wall* is seconds since 1970."""
+        self.calls += 1
         for entry in entries:
             entry.opens += 1
+            if entry.opener is not peer.id:
+                entry.opened_by(peer)
             entry.last_opened = wall
         board = self.board
         board.opens += len(entries)
@@ -213,6 +230,7 @@ class Broker(Generic[H]):
         """Take down what is past its deadline, and answer who waited too long."""
         effects: list[Effect[H]] = []
         store = self.board.store
+        store.when = when
         deadline = store.next_deadline()
         if deadline is not None and deadline <= when.boot:
             for entry in store.due(when.boot):
@@ -221,6 +239,15 @@ class Broker(Generic[H]):
             effects += self.board.give_up(when)
         effects += self.scopes.turns(when)
         return effects + self.board.drain(when) if effects else effects
+
+    def budgets(self, asker: Peer) -> list[Budget]:
+        """What *asker*'s uid uses of what it may, and what others do if that is its business."""
+        everybody = self.oversees(asker)
+        return survey.budgets(self.board, asker.uid, self._connections, everybody=everybody)
+
+    def oversees(self, asker: Peer) -> bool:
+        """Whether what everybody does here is *asker*'s business: root's, and the broker's own."""
+        return asker.uid in (0, self.about.uid)
 
     def next_deadline(self) -> float | None:
         """When `expire` next has work, in seconds of CLOCK_BOOTTIME."""

@@ -14,7 +14,6 @@ from pagsrv.errors import InvalidParameter, NoEntry, NoSession, QuotaExceeded
 from pagsrv.limits import TTL_SECONDS
 from pagsrv.masks import LINK, SETATTR, parse_mask
 from pagsrv.messages import (
-    EntryReply,
     Grant,
     Remove,
     Rename,
@@ -23,16 +22,11 @@ from pagsrv.messages import (
     SetTimeout,
     Ungrant,
 )
-from pagsrv.model import Entry, Given, H, Moment, Peer
+from pagsrv.model import Given, H, Moment, Peer
 from pagsrv.names import Scope, parse_name, parse_scope
 from pagsrv.store import Namespace
-from pagsrv.views import entry_view
 
 DONE = Reply()
-
-
-def _shown(peer: Peer, entry: Entry[H]) -> list[Effect[H]]:
-    return [Answer(peer.id, EntryReply(entry_view(peer, entry)))]
 
 
 def remove(board: Board[H], peer: Peer, request: Remove) -> list[Effect[H]]:
@@ -50,7 +44,7 @@ def rename(board: Board[H], peer: Peer, request: Rename) -> list[Effect[H]]:
     before = entry.name
     board.store.rename(entry, name)
     board.note("renamed", entry, peer, f"was {before}")
-    return _shown(peer, entry)
+    return [board.shown(peer, entry)]
 
 
 def set_mask(board: Board[H], peer: Peer, request: SetMask) -> list[Effect[H]]:
@@ -62,7 +56,7 @@ def set_mask(board: Board[H], peer: Peer, request: SetMask) -> list[Effect[H]]:
     entry.mask = mask
     board.store.touch(entry)
     board.note("changed", entry, peer, "mask", before)
-    return _shown(peer, entry)
+    return [board.shown(peer, entry)]
 
 
 def set_timeout(board: Board[H], peer: Peer, request: SetTimeout, when: Moment) -> list[Effect[H]]:
@@ -79,7 +73,7 @@ def set_timeout(board: Board[H], peer: Peer, request: SetTimeout, when: Moment) 
     board.store.set_deadline(entry, when.boot + seconds if seconds else None)
     board.store.touch(entry)
     board.note("changed", entry, peer, "timeout")
-    return _shown(peer, entry)
+    return [board.shown(peer, entry)]
 
 
 def grant(board: Board[H], peer: Peer, request: Grant, given: Given[H]) -> list[Effect[H]]:

@@ -16,6 +16,8 @@ from msgspec import Struct
 from pagsrv.errors import PagsrvError
 from pagsrv.messages import EntryReply, EntryView, EventView, Reply
 from pagsrv.model import Entry, H, PeerId, Process
+from pagsrv.names import Scope
+from pagsrv.vitals import NamespaceView
 
 
 class Answer(Struct, Generic[H]):
@@ -47,6 +49,13 @@ class Listing(Struct):
     to: PeerId
     entries: Iterator[EntryView]
     names: Sequence[str] | None = None
+
+
+class Survey(Struct):
+    """Reply with namespaces; who leads those that show members is still to be asked."""
+
+    to: PeerId
+    spaces: Iterator[tuple[Scope, NamespaceView]]
 
 
 class Presence(Struct):
@@ -83,4 +92,4 @@ class Hangup(Struct):
     why: str
 
 
-Effect = Answer[H] | Look[H] | Listing | Presence | Tell | Mind[H] | Drop[H] | Hangup
+Effect = Answer[H] | Look[H] | Listing | Survey | Presence | Tell | Mind[H] | Drop[H] | Hangup

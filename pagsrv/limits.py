@@ -53,6 +53,12 @@ NONCE_LIFE = 5.0
 UNVERIFIABLE_SECONDS = 10.0
 """Grace of a ring that the broker may no longer look at."""
 
+OPENERS = 8
+"""Processes kept of each entry that opened it: who did so before is in the events only."""
+
+BUDGETS_SHOWN = 16
+"""Budgets in one answer to Health, the fullest first: all uids of a machine are too many."""
+
 RING_KEYS = 4096
 """Keys looked at in one ring while searching the proof key: the user quota is 200."""
 

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from pagsrv.errors import BOARD, SERVICE
 from pagsrv.sockets import SocketView
+from pagsrv.vitals import Activity, Budget, NamespaceView
 
 
 class Request(Struct, forbid_unknown_fields=True):
@@ -206,6 +207,10 @@ class Health(Request):
     METHOD: ClassVar[str] = f"{BOARD}.Health"
 
 
+class Namespaces(Request):
+    METHOD: ClassVar[str] = f"{BOARD}.Namespaces"
+
+
 class GetInfo(Request):
     METHOD: ClassVar[str] = f"{SERVICE}.GetInfo"
 
@@ -217,13 +222,13 @@ class GetInterfaceDescription(Request):
 
 REQUESTS: tuple[type[Request], ...] = (
     Attach, Prove, Post, Open, Take, OpenMany, TakeMany, List, Stat, Remove, Rename, SetMask,
-    SetTimeout, Grant, Ungrant, Wait, Watch, WhoAmI, Whois, Health, GetInfo,
-    GetInterfaceDescription,
+    SetTimeout, Grant, Ungrant, Wait, Watch, WhoAmI, Whois, Health, Namespaces,
+    GetInfo, GetInterfaceDescription,
 )  # fmt: skip
 
 METHODS: list[str] = [kind.METHOD for kind in REQUESTS if kind.METHOD.startswith(BOARD)]
 
-STREAMED = frozenset((List, Watch))
+STREAMED = frozenset((List, Namespaces, Watch))
 """Calls that answer with several replies and so want `more`."""
 
 
@@ -268,10 +273,24 @@ class Poster(Struct):
     alive: bool
 
 
+class Opener(Struct):
+    """A process that opened an entry, and when it last did, in seconds since 1970.
+
+    *comm* is what it calls itself now, '' once it has exited; *alive* is null if not known.
+    """
+
+    pid: int
+    uid: int
+    comm: str
+    time: float
+    alive: bool | None
+
+
 class EntryView(Struct, omit_defaults=True):
     """One entry as the asker may see it; times are seconds since 1970.
 
-    *socket* is there in an answer to Stat, if the entry is one.
+    *deadline* is when its ttl is over; *path* what the kernel called the descriptor when it was
+    posted. In an answer to Stat are *socket*, if it is one, and *openers*, the latest first.
     """
 
     scope: str
@@ -291,7 +310,10 @@ class EntryView(Struct, omit_defaults=True):
     labels: dict[str, str]
     # By a factory, since a plain default would be left out; it may be absent in what is read.
     granted_from: str | None = field(default_factory=lambda: None)
+    deadline: float | None = None
+    path: str | None = None
     socket: SocketView | None = None
+    openers: tuple[Opener, ...] | None = None
 
 
 class EntryReply(Reply):
@@ -312,6 +334,10 @@ class Listed(Reply):
 
 class ListedNames(Reply):
     names: list[str]
+
+
+class ListedNamespaces(Reply):
+    namespaces: list[NamespaceView]
 
 
 class ByView(Struct):
@@ -378,6 +404,7 @@ class Vitals(Reply):
     """The answer to Health; uptime in seconds, counters since the start.
 
     *unsupported* are the end conditions that are not to be had, each with why.
+    *budgets* holds the asker's own first; root and the broker's own uid are told of others.
     """
 
     version: str
@@ -395,8 +422,10 @@ class Vitals(Reply):
     refusals: int
     events_lost: int
     unsupported: dict[str, str]
-    ways: list[Way] = field(default_factory=list)
-    """How a session may be proved, best first; *why* not taken, or by what. Empty: not told."""
+    ways: list[Way]
+    """How a session may be proved, best first; *why* not taken, or by what."""
+    budgets: list[Budget]
+    activity: Activity | None
 
 
 class Info(Reply):

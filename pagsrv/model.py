@@ -9,12 +9,14 @@ the core can close one. It refuses to know how a fact was learned.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Generic, Literal, NamedTuple, NewType, TypeVar
 
 from msgspec import Struct, field
 
 from pagsrv.ends import Deed
 from pagsrv.facts import FdFacts, Isolation, ProcessFacts, RingFacts
+from pagsrv.limits import OPENERS
 from pagsrv.messages import Fact, Poster
 from pagsrv.names import EntryName, Scope
 
@@ -126,6 +128,30 @@ class Peer:
 
 _RANK = {"session": 0, "pag": 1, "user": 2}
 
+OpenerKey = PeerId | tuple[PeerId, int, int]
+"""A connection; or the asker's, with pid and inode of the peer it served."""
+
+
+class Opening:
+    """That a process opened an entry, and when it last did, in seconds since 1970.
+
+    *peer* is its connection, None if somebody else's served it; *inode* is 0 while not known.
+    """
+
+    __slots__ = ("comm", "inode", "peer", "pid", "time", "uid")
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer.id if peer.asker is None else None
+        self.pid = peer.pid
+        self.uid = peer.uid
+        self.inode = peer.inode
+        self.comm = peer.comm
+        self.time = 0.0
+
+
+Living = Callable[[Opening], tuple[str, bool | None]]
+"""What a process calls itself, and whether it lives: None if that is not known."""
+
 
 class Entry(Generic[H]):
     """One entry; the store owns *handle* (None: empty) and the processes it waits for.
@@ -135,8 +161,8 @@ class Entry(Generic[H]):
 
     __slots__ = (
         "created", "deadline", "facts", "generation", "gid", "grants", "handle", "labels",
-        "last_opened", "lease", "mask", "name", "opens", "poster", "scope", "turns", "uid",
-        "until", "waits",
+        "last_opened", "lease", "mask", "name", "opener", "openers", "opens", "poster", "scope",
+        "turns", "uid", "until", "waits",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 -- an entry is made in one place, whole
@@ -161,6 +187,26 @@ class Entry(Generic[H]):
         self.deadline: float | None = None
         self.turns: int | None = None
         self.grants: tuple[Scope, ...] = ()
+        self.opener: OpenerKey | None = None
+        """Whoever opened it last, at `last_opened`: mostly the same as before."""
+        self.openers: dict[OpenerKey, Opening] | None = None
+
+    def opened_by(self, peer: Peer) -> None:
+        """Note that *peer* opens it now; called before `last_opened` moves."""
+        if self.openers is None:
+            self.openers = {}
+        self.date_opener()
+        key: OpenerKey = peer.id if peer.asker is None else (peer.id, peer.pid, peer.inode)
+        opening = self.openers.pop(key, None)
+        self.openers[key] = Opening(peer) if opening is None else opening
+        self.opener = key
+        if len(self.openers) > OPENERS:
+            del self.openers[next(iter(self.openers))]
+
+    def date_opener(self) -> None:
+        """Write down when its last opener last did."""
+        if self.openers and self.opener is not None and self.last_opened is not None:
+            self.openers[self.opener].time = self.last_opened
 
 
 class By(Struct):
@@ -204,6 +250,7 @@ class Given(Struct, Generic[H]):
     known: list[Fact] = field(default_factory=list)
     why: str = ""
     key: int = 0
+    living: Living | None = None
 
     def claim(self, handle: H | None) -> None:
         """*handle* has an owner now."""

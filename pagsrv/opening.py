@@ -85,6 +85,8 @@ def _find_many(board: Board[H], peer: Peer, names: list[str], need: int) -> list
 def _opened(board: Board[H], entry: Entry[H], peer: Peer, when: Moment) -> list[Effect[H]]:
     """Account for one open of *entry*; it may have been the last it was good for."""
     entry.opens += 1
+    if entry.opener is not peer.id or peer.asker is not None:
+        entry.opened_by(peer)
     entry.last_opened = when.wall
     board.opens += 1
     board.note("opened", entry, peer)

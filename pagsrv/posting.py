@@ -9,19 +9,18 @@ to know how the facts about the descriptor were learned.
 from __future__ import annotations
 
 from pagsrv.board import Board
-from pagsrv.effects import Answer, Drop, Effect, Mind
+from pagsrv.effects import Drop, Effect, Mind
 from pagsrv.ends import NEED_PIDFD, Ask, parse_end
 from pagsrv.errors import Denied, Exists, InvalidParameter, Loop, NoSession, QuotaExceeded, Stale
 from pagsrv.facts import FdFacts, ProcessFacts
 from pagsrv.limits import ENDS, LABEL_KEY_BYTES, LABEL_VALUE_BYTES, LABELS
 from pagsrv.masks import DEFAULT, SETATTR, VIEW, WRITE, parse_mask
-from pagsrv.messages import EntryReply, Post
+from pagsrv.messages import Post
 from pagsrv.model import Entry, EventKind, Given, H, Moment, Peer, Witness
 from pagsrv.names import Reference, Scope
 from pagsrv.policy import demand, rights_in_full
 from pagsrv.processes import Processes
 from pagsrv.store import Hold
-from pagsrv.views import entry_view
 
 
 def default_scope(peer: Peer) -> Scope:
@@ -163,7 +162,7 @@ def post(
     if entry.handle is not None and "hup" in entry.until:
         effects.append(Mind(entry.handle, entry))
     board.note(event, entry, peer, why, before)
-    return [Answer(peer.id, EntryReply(entry_view(peer, entry))), *effects]
+    return [board.shown(peer, entry), *effects]
 
 
 def _check_processes(processes: Processes[H], owner: int, hold: Hold[H]) -> None:

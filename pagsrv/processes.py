@@ -32,6 +32,10 @@ class Processes(Generic[H]):
         """Whether that process is in use already, so that no further handle is needed."""
         return witness.key in self._known
 
+    def used(self, uid: int) -> int:
+        """How many of them *uid* is charged for."""
+        return self._count[uid]
+
     def lives(self, witness: Witness[H]) -> bool:
         """Whether its exit can still be waited for."""
         process = self._known.get(witness.key)

@@ -9,6 +9,7 @@ keyrings (proofs/ does) and how a nonce is made.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Generic
 
@@ -51,12 +52,14 @@ class Scopes(Generic[H]):
         self._nonces = Nonces()
         self._secrets: dict[PeerId, str] = {}
         self.attaching: dict[PeerId, Peer] = {}
+        self.proved: Counter[str] = Counter()
+        """How often something was proved in each way, a connection and a scope at a time."""
 
     # ── Attach ──
 
-    @staticmethod
-    def welcome(peer: Peer) -> None:
+    def welcome(self, peer: Peer) -> None:
         """A peer that has called nothing yet has its user scope."""
+        self.proved["user"] += 1
         peer.prove(Proof(Scope("user", peer.uid), "user", "none"))
 
     def believe_kernel(self, peer: Peer, given: Given[H]) -> None:
@@ -74,6 +77,8 @@ class Scopes(Generic[H]):
         except (NoSession, QuotaExceeded) as error:
             given.why = peer.refused["session"] = str(error)
             return
+        if scope not in peer.proofs:
+            self.proved["kernel"] += 1
         peer.kernel = Proof(scope, "kernel", space.isolation)
         self._join(peer, peer.kernel, space)
 
@@ -96,14 +101,14 @@ class Scopes(Generic[H]):
         self._forget_turn(peer)
         peer.changes = peer.changes or bool(request.changes)
         kept = self._kept(peer, given)
-        peer.proofs, peer.scopes = {}, ()
+        before, peer.proofs, peer.scopes = peer.proofs, {}, ()
         peer.refused.clear()
         ring: int | None = None
         wants_session = False
         for word in words:
             kind = word.kind if isinstance(word, Scope) else word
             if kind != "session":
-                self._attach_fixed(peer, word, given)
+                self._attach_fixed(peer, word, given, before)
                 continue
             mine = [scope for scope in kept if word in ("session", scope)]
             for scope in mine:
@@ -133,8 +138,9 @@ class Scopes(Generic[H]):
             kept[space.scope] = peer.kernel
         return kept
 
-    @staticmethod
-    def _attach_fixed(peer: Peer, word: ScopeWord, given: Given[H]) -> None:
+    def _attach_fixed(
+        self, peer: Peer, word: ScopeWord, given: Given[H], before: dict[Scope, Proof]
+    ) -> None:
         kind = word.kind if isinstance(word, Scope) else word
         if kind == "user":
             mine, why = Scope("user", peer.uid), ""
@@ -143,6 +149,8 @@ class Scopes(Generic[H]):
         else:
             mine, why = Scope("pag", given.pag), ""
         if mine is not None and word in (kind, mine):
+            if kind == "pag" and mine not in before and mine not in peer.proofs:
+                self.proved["groups"] += 1
             peer.prove(Proof(mine, "user" if kind == "user" else "groups",
                              "none" if kind == "user" else "isolated"))  # fmt: skip
         else:
@@ -217,6 +225,7 @@ class Scopes(Generic[H]):
         self._leave(peer, {one for one in peer.proofs if one.kind == "session"} - {scope})
         for other in [one for one in peer.scopes if one.kind == "session"]:
             peer.forget(other)
+        self.proved["possession"] += 1
         self._join(peer, Proof(scope, "possession", space.isolation), space)
 
     @staticmethod

@@ -19,7 +19,7 @@ from msgspec import Struct, field
 from pagsrv.errors import Exists, NoSession, QuotaExceeded
 from pagsrv.facts import FdFacts, Isolation
 from pagsrv.limits import Limits
-from pagsrv.model import Entry, H, Peer, PeerId, Process, Witness
+from pagsrv.model import Entry, H, Moment, Peer, PeerId, Process, Witness
 from pagsrv.names import EntryName, Scope
 from pagsrv.processes import Processes
 
@@ -31,12 +31,15 @@ class Namespace(Generic[H]):
     """All entries of one scope, and what is known of the scope itself."""
 
     __slots__ = (
-        "charged", "entries", "guests", "isolation", "key", "members", "scope", "turned", "uid",
-        "unverifiable_since",
+        "charged", "entries", "guests", "isolation", "key", "members", "scope", "since", "turned",
+        "uid", "unverifiable_since",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, uid: int, isolation: Isolation, charged: int) -> None:
+    def __init__(
+        self, scope: Scope, uid: int, isolation: Isolation, charged: int, since: float
+    ) -> None:
         self.scope = scope
+        self.since = since
         self.uid = uid
         self.charged = charged
         self.isolation: Isolation = isolation
@@ -74,6 +77,8 @@ class Store(Generic[H]):
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.when = Moment(0, 0)
+        """Both clocks, as of the last thing that happened or the last look at them."""
         self.spaces: dict[Scope, Namespace[H]] = {}
         self.processes: Processes[H] = Processes(limits.processes_per_uid)
         self.leases: dict[PeerId, set[Entry[H]]] = {}
@@ -115,8 +120,19 @@ class Store(Generic[H]):
         if space is None:
             payer = uid if charged is None else charged
             _charge(self._spaces_of, payer, self.limits.namespaces_per_uid, "scopes")
-            space = self.spaces[scope] = Namespace(scope, uid, isolation, payer)
+            space = self.spaces[scope] = Namespace(scope, uid, isolation, payer, self.when.wall)
         return space
+
+    def used(self, uid: int) -> tuple[int, int, int, int]:
+        """How many entries, namespaces, processes and grants *uid* is charged for."""
+        return (
+            self._entries_of[uid], self._spaces_of[uid], self.processes.used(uid),
+            self._grants_of[uid],
+        )  # fmt: skip
+
+    def charged(self) -> set[int]:
+        """Every uid that is charged for an entry or a namespace."""
+        return set(+self._entries_of) | set(+self._spaces_of)
 
     def discard(self, space: Namespace[H]) -> None:
         """Forget an idle namespace."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TypeVar
 
 from pagsrv.masks import RIGHTS, format_mask
-from pagsrv.messages import ByView, EntryView, EventView, Owner, Poster, ProofView
-from pagsrv.model import By, Entry, Event, H, Peer, Process, Proof
+from pagsrv.messages import ByView, EntryView, EventView, Opener, Owner, Poster, ProofView
+from pagsrv.model import By, Entry, Event, H, Living, Moment, Peer, Process, Proof
 from pagsrv.names import Scope
 from pagsrv.policy import granted, rights_in_full
 
@@ -34,12 +34,12 @@ def _remember(known: dict[K, V], key: K, value: V) -> V:
     return value
 
 
-def entry_view(peer: Peer, entry: Entry[H]) -> EntryView:
-    """*entry* as *peer* may see it."""
-    return view_with(rights_in_full(peer, entry), peer, entry)
+def entry_view(peer: Peer, entry: Entry[H], when: Moment) -> EntryView:
+    """*entry* as *peer* may see it at the moment *when*."""
+    return view_with(rights_in_full(peer, entry), peer, entry, when)
 
 
-def view_with(held: int, peer: Peer, entry: Entry[H]) -> EntryView:
+def view_with(held: int, peer: Peer, entry: Entry[H], when: Moment) -> EntryView:
     """*entry* as *peer* may see it, whose rights on it are *held*."""
     facts = entry.facts
     poster = entry.poster
@@ -62,7 +62,24 @@ def view_with(held: int, peer: Peer, entry: Entry[H]) -> EntryView:
         entry.opens,
         entry.labels or _NO_LABELS,
         scope if entry.grants and _foreign(peer, entry) else None,
+        None if entry.deadline is None else round(entry.deadline - when.boot + when.wall, 3),
+        None if facts is None else facts.path or None,
     )
+
+
+def openers_of(entry: Entry[H], living: Living | None) -> tuple[Opener, ...]:
+    """Who opened *entry*, the latest first, each process once; *living* asks what it is now."""
+    entry.date_opener()
+    found: list[Opener] = []
+    seen: set[tuple[int, int]] = set()
+    for opening in reversed((entry.openers or {}).values()):
+        comm, alive = (opening.comm, None) if living is None else living(opening)
+        process = (opening.pid, opening.inode)
+        if opening.inode and process in seen:
+            continue
+        seen.add(process)
+        found.append(Opener(opening.pid, opening.uid, comm, opening.time, alive))
+    return tuple(found)
 
 
 def _poster(process: Process[H]) -> Poster:

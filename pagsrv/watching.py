@@ -45,11 +45,15 @@ class Watches(Generic[H]):
         self.watchers: dict[PeerId, Watcher] = {}
         self.waiters: dict[PeerId, Waiter] = {}
 
-    def admit(self, peer: Peer) -> None:
-        """QuotaExceeded if *peer*'s uid has its share of watches and waits."""
+    def used(self, uid: int) -> int:
+        """How many watches and waits *uid* has."""
         peers = [one.peer for one in self.watchers.values()]
         peers += [one.peer for one in self.waiters.values()]
-        if sum(one.uid == peer.uid for one in peers) >= self._per_uid:
+        return sum(one.uid == uid for one in peers)
+
+    def admit(self, peer: Peer) -> None:
+        """QuotaExceeded if *peer*'s uid has its share of watches and waits."""
+        if self.used(peer.uid) >= self._per_uid:
             raise QuotaExceeded(
                 f"uid {peer.uid} watches and waits {self._per_uid} times already, the most one "
                 "user may; end one of them"

@@ -100,6 +100,7 @@ def test_refusal_is_an_answer() -> None:
     with pytest.raises(NoEntry):
         table.open(peer, "x")
     assert (before + 1, 1) == (table.broker.calls, table.broker.refusals)
+    assert table.broker.reasons == {"NoEntry": 1}
     assert table.hung_up() == set()
 
 

@@ -23,19 +23,19 @@ ROOT = Path(__file__).parent.parent
 
 NAMES = [
     "Attached", "Board", "Denied", "Entry", "Event", "Events", "Exists", "Fact", "Fd",
-    "HasFileno", "Identity", "InvalidParameter", "Loop", "NoBroker", "NoEntry", "NoSession",
-    "NotAssigned", "PagsrvError", "PeerIdentity", "PeerKeyring", "ProtocolError", "QuotaExceeded",
-    "Refused", "Socket", "Stale", "TimedOut", "Until", "Vitals", "__version__", "aio", "connect",
-    "peer_keyring", "whois",
+    "HasFileno", "Identity", "InvalidParameter", "Loop", "Namespace", "NoBroker", "NoEntry",
+    "NoSession", "NotAssigned", "PagsrvError", "PeerIdentity", "PeerKeyring", "ProtocolError",
+    "QuotaExceeded", "Refused", "Socket", "Stale", "TimedOut", "Until", "Vitals", "__version__",
+    "aio", "connect", "peer_keyring", "whois",
 ]  # fmt: skip
 
 WIRE_ONLY = {"ExpectedMore", "InterfaceNotFound", "MethodNotFound"}
 """Errors that a caller of the library never meets: it makes its calls rightly."""
 
 METHODS = {
-    "close", "create", "fileno", "grant", "health", "list", "names", "open", "open_many", "post",
-    "remove", "rename", "set_mask", "set_timeout", "stat", "take", "take_many", "ungrant", "wait",
-    "watch", "whoami", "whois",
+    "close", "create", "fileno", "grant", "health", "list", "names", "namespaces", "open",
+    "open_many", "post", "remove", "rename", "set_mask", "set_timeout", "stat", "take",
+    "take_many", "ungrant", "wait", "watch", "whoami", "whois",
 }  # fmt: skip
 PROPERTIES = {"attached", "broker_id", "dir"}
 

@@ -33,8 +33,10 @@ from pagsrv.messages import (
     LimitsView,
     Listed,
     ListedNames,
+    ListedNamespaces,
     Opened,
     OpenedMany,
+    Opener,
     Owner,
     Poster,
     ProofView,
@@ -46,6 +48,7 @@ from pagsrv.messages import (
     Way,
 )
 from pagsrv.sockets import PeerProcess, SocketView, TcpView
+from pagsrv.vitals import Activity, Budget, Latency, Leader, NamespaceView, Use
 
 DESCRIPTION = (Path(pagsrv.__file__).parent / f"{BOARD}.varlink").read_text(encoding="utf-8")
 INTERFACE = scanner.Interface(DESCRIPTION)
@@ -64,6 +67,13 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "RefusedScope": RefusedScope,
     "Fact": Fact,
     "Way": Way,
+    "Opener": Opener,
+    "Use": Use,
+    "Budget": Budget,
+    "Latency": Latency,
+    "Activity": Activity,
+    "Leader": Leader,
+    "Namespace": NamespaceView,
 }
 NAMES = {kind: name for name, kind in TYPES.items()}
 
@@ -82,6 +92,7 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "WhoAmI": (Identity,),
     "Whois": (Known,),
     "Health": (Vitals,),
+    "Namespaces": (ListedNamespaces,),
     **dict.fromkeys(("Post", "Stat", "Rename", "SetMask", "SetTimeout", "Wait"), (EntryReply,)),
 }
 """The replies of each method; where there are several, each brings some of the fields."""

@@ -27,7 +27,7 @@ def test_methods_are_told_once() -> None:
     assert {kind.METHOD for kind in REQUESTS} >= set(METHODS)
     for kind in REQUESTS:
         assert kind.METHOD.endswith(f".{kind.__name__}")
-    assert {kind.__name__ for kind in STREAMED} == {"List", "Watch"}
+    assert {kind.__name__ for kind in STREAMED} == {"List", "Namespaces", "Watch"}
     assert all(method.startswith(BOARD) for method in METHODS)
 
 

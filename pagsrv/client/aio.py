@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from pagsrv.client.until import HasFileno
     from pagsrv.kernel.fd import Fd
     from pagsrv.messages import Attached, EntryView, Identity, Until, Vitals
+    from pagsrv.vitals import NamespaceView
 
 # Board.list hides the builtin inside the class.
 _Entries = list["EntryView"]
 _Names = list[str]
+_Namespaces = list["NamespaceView"]
 _Fds = list["Fd"]
 
 
@@ -293,6 +295,10 @@ class Board:
         what is neither.
         """
         return await self._do(calls.whois(sock, pidfd))
+
+    async def namespaces(self) -> _Namespaces:
+        """The namespaces we may know of, with what they hold and who leads them."""
+        return await self._do(calls.namespaces())
 
     async def health(self) -> Vitals:
         """How the broker is; its uptime in seconds."""

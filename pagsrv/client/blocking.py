@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from pagsrv.client.identity import PeerIdentity
     from pagsrv.client.until import HasFileno
     from pagsrv.messages import Attached, EntryView, Identity, Until, Vitals
+    from pagsrv.vitals import NamespaceView
 
 _Key = str | tuple[str, str]
 
 # Board.list hides the builtin inside the class.
 _Entries = list["EntryView"]
 _Names = list[str]
+_Namespaces = list["NamespaceView"]
 
 _PACKETS = 4096
 """Packets of Open kept for names opened before: below a megabyte."""
@@ -366,6 +368,10 @@ class Board:
         what is neither.
         """
         return self._do(client.calls.whois(sock, pidfd))
+
+    def namespaces(self) -> _Namespaces:
+        """The namespaces we may know of, with what they hold and who leads them."""
+        return self._do(client.calls.namespaces())
 
     def health(self) -> Vitals:
         """How the broker is; its uptime in seconds."""

@@ -28,6 +28,8 @@ from pagsrv.messages import (
     List,
     Listed,
     ListedNames,
+    ListedNamespaces,
+    Namespaces,
     Open,
     Opened,
     OpenedMany,
@@ -48,6 +50,7 @@ from pagsrv.messages import (
     WhoAmI,
     Whois,
 )
+from pagsrv.vitals import NamespaceView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,6 +151,10 @@ def _entries(parameters: bytes) -> list[EntryView]:
 
 def _names(parameters: bytes) -> list[str]:
     return codec.decode_parameters(parameters, ListedNames).names
+
+
+def _namespaces(parameters: bytes) -> list[NamespaceView]:
+    return codec.decode_parameters(parameters, ListedNamespaces).namespaces
 
 
 def read_event(packet: Packet) -> EventView:
@@ -290,6 +297,11 @@ def who_am_i() -> Call[Identity]:
 def health() -> Call[Vitals]:
     """Health."""
     return _call(Health(), lambda packet: _read(packet, Vitals))
+
+
+def namespaces() -> Call[list[NamespaceView]]:
+    """Namespaces."""
+    return _call(Namespaces(), _Joined(_namespaces), more=True)
 
 
 def whois(sock: HasFileno | int | None, pidfd: HasFileno | int | None) -> Call[PeerIdentity]:

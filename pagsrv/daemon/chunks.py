@@ -16,6 +16,7 @@ from typing import TypeVar
 from pagsrv.codec import encode_value, wrap
 from pagsrv.limits import MESSAGE_BYTES
 from pagsrv.messages import EntryView
+from pagsrv.vitals import NamespaceView
 
 _SPARE = 256
 """Room for the envelope around the items of one message."""
@@ -38,6 +39,11 @@ def of_entries(entries: Iterable[EntryView], *, whole: bool) -> Iterator[bytes]:
 def of_names(names: Iterable[str], *, whole: bool) -> Iterator[bytes]:
     """The replies of List with names only."""
     return _pack(b'{"names":', names, whole=whole)
+
+
+def of_namespaces(namespaces: Iterable[NamespaceView], *, whole: bool) -> Iterator[bytes]:
+    """The replies of Namespaces."""
+    return _pack(b'{"namespaces":', namespaces, whole=whole)
 
 
 def _pack(head: bytes, items: Iterable[T], *, whole: bool) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from pagsrv.daemon.closing import PeerFd
 from pagsrv.daemon.log import log
 from pagsrv.daemon.outbox import FLAGS, Outbox
 from pagsrv.daemon.standing import Beside
-from pagsrv.effects import Answer, Listing, Presence
+from pagsrv.effects import Answer, Listing, Presence, Survey
 from pagsrv.errors import (
     ExpectedMore,
     InvalidParameter,
@@ -44,6 +44,7 @@ from pagsrv.messages import (
     GetInterfaceDescription,
     Health,
     List,
+    Namespaces,
     Prove,
     Wait,
     Watch,
@@ -189,6 +190,7 @@ class Connection:
         self._data, self._call = data, None
         listing = self._kin.listing(data, self._store.epoch)
         if listing is not None:
+            self.daemon.broker.calls += 1
             self._pour(iter(listing))
             return
         try:
@@ -243,13 +245,14 @@ class Connection:
         kind = type(call.request)
         if call.oneway and kind in (Attach, Wait, Watch):
             raise InvalidParameter("oneway", "this call is of no use without its reply")
-        if not call.more and (kind is Watch or (kind is List and not self.stream)):
+        if not call.more and (kind is Watch or (kind in (List, Namespaces) and not self.stream)):
             raise ExpectedMore("this call answers with several replies: make it with more")
 
     def _serve(self, call: codec.Call) -> bool:
         request = call.request
         if isinstance(request, (GetInfo, GetInterfaceDescription, Health)):
-            reply = service.answer(request, self.daemon)
+            self.daemon.broker.calls += 1
+            reply = service.answer(request, self.peer, self.daemon)
             if not call.oneway:
                 self.send(codec.encode_reply(reply))
             return True
@@ -326,6 +329,16 @@ class Connection:
             source = chunks.of_entries(effect.entries, whole=whole)
         self._pour(source, whole=whole)
 
+    def survey(self, effect: Survey) -> None:
+        """Answer with namespaces, and who leads them."""
+        call, self._call = self._call, None
+        self.awaiting = False
+        if call is None or call.oneway:
+            return
+        whole = self.stream and not call.more
+        led = self.daemon.leaders.fill(effect.spaces)
+        self._pour(chunks.of_namespaces(led, whole=whole), whole=whole)
+
     def presence(self, effect: Presence) -> None:
         """Send the first events of a watch; what happens meanwhile comes after them."""
         self._pour(codec.encode_reply(event, continues=True) for event in effect.events)
@@ -357,12 +370,14 @@ class Connection:
 
     def refuse(self, error: PagsrvError) -> None:
         """Say no; the connection lives."""
-        self.daemon.broker.refusals += 1
+        self.daemon.broker.calls += 1
+        self.daemon.broker.refused(error)
         self.answer(Answer(self.peer.id, error))
 
     def fail(self, error: PagsrvError) -> None:
         """Say what rule was broken, then hang up."""
         log("hung up", uid=self.peer.uid, pid=self.peer.pid, why=str(error))
+        self.daemon.broker.refused(error)
         if not self.outbox:
             self.send(codec.encode_error(error))
         self.close()

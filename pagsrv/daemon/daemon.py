@@ -28,11 +28,24 @@ from pagsrv.daemon.deeds import Deeds
 from pagsrv.daemon.elsewhere import Elsewhere
 from pagsrv.daemon.facts import Facts
 from pagsrv.daemon.gids import GidNames
+from pagsrv.daemon.leaders import Leaders
 from pagsrv.daemon.log import log
 from pagsrv.daemon.sessions import Sessions, shut
 from pagsrv.daemon.sockets import Sockets
 from pagsrv.daemon.standing import StandingAnswers
-from pagsrv.effects import Answer, Drop, Effect, Hangup, Listing, Look, Mind, Presence, Tell
+from pagsrv.daemon.timing import EVERY, Timing
+from pagsrv.effects import (
+    Answer,
+    Drop,
+    Effect,
+    Hangup,
+    Listing,
+    Look,
+    Mind,
+    Presence,
+    Survey,
+    Tell,
+)
 from pagsrv.errors import PagsrvError
 from pagsrv.kernel import peer as kernel_peer
 from pagsrv.kernel import what
@@ -68,6 +81,8 @@ class Daemon:
         self.sessions = Sessions(self)
         self.deeds = Deeds(self)
         self.behalf = Behalf(self, config.trusted_group)
+        self.leaders = Leaders(self)
+        self.timing = Timing()
         self.most_fds = self._raise_limit()
         self.stopping = False
         self.each_sweep: list[Callable[[], None]] = [self.gids.give_up]
@@ -87,6 +102,7 @@ class Daemon:
             Answer: self._answer, Listing: self._listing, Presence: self._presence,
             Tell: self._tell, Mind: self._mind, Drop: self._drop, Hangup: self._hang_up,
             Look: self.sockets.look,
+            Survey: self._survey,
         }  # fmt: skip
         self.watch_fd(self.gids.fileno(), lambda _: self.gids.collect())
         self.watch_fd(self.elsewhere.fileno(), lambda _: self.elsewhere.collect())
@@ -121,20 +137,38 @@ class Daemon:
         """Serve until `stopping` is set."""
         poll, ready = self._poll.poll, self._ready
         now = time.monotonic()
+        unmeasured = 0
         while not self.stopping:
             events = poll(self._due - now if now < self._due else 0, _BATCH)
             self.wall = time.time()
-            for fd, mask in events:
-                serve = ready.get(fd)
-                if serve is not None:
-                    serve(mask)
-                    if self._parting:
-                        self._part()
+            unmeasured += 1
+            if unmeasured < EVERY:
+                for fd, mask in events:
+                    serve = ready.get(fd)
+                    if serve is not None:
+                        serve(mask)
+                        if self._parting:
+                            self._part()
+            else:
+                unmeasured = 0
+                self._serve_measured(events)
             if self._closing:
                 self._close_all()
             now = time.monotonic()
             if now >= self._due:
                 self._tick()
+                unmeasured = EVERY  # so that who is asked seldom is measured, too
+
+    def _serve_measured(self, events: list[tuple[int, int]]) -> None:
+        """As in run(), and note how long each call took."""
+        for fd, mask in events:
+            serve = self._ready.get(fd)
+            if serve is not None:
+                calls, begin = self.broker.calls, time.monotonic()
+                serve(mask)
+                self.timing.note(self.broker.calls - calls, time.monotonic() - begin)
+                if self._parting:
+                    self._part()
 
     def _tick(self) -> None:
         when = self.now()
@@ -290,6 +324,11 @@ class Daemon:
         connection = self.connections.get(effect.to)
         if connection is not None:
             connection.listing(effect)
+
+    def _survey(self, effect: Survey) -> None:
+        connection = self.connections.get(effect.to)
+        if connection is not None:
+            connection.survey(effect)
 
     def _presence(self, effect: Presence) -> None:
         connection = self.connections.get(effect.to)

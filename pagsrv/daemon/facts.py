@@ -23,12 +23,13 @@ from pagsrv.messages import (
     Post,
     Prove,
     Request,
+    Stat,
     Take,
     TakeMany,
     Whois,
     shown_by,
 )
-from pagsrv.model import Given, Peer, Witness
+from pagsrv.model import Given, Opening, Peer, Witness
 from pagsrv.names import Scope, parse_scope
 from pagsrv.posting import check_own, ends_asked
 from pagsrv.proofs import groups, possession
@@ -72,8 +73,7 @@ class Facts:
         self._check_fds(request, packet)
         if request.CHANGES:
             self._check_sender(connection, packet)
-        if isinstance(request, Take | TakeMany) and not may_send():
-            raise QuotaExceeded(_NO_WAY_OUT)
+            _check_way_out(request)
         if self._daemon.behalf.elsewhere(connection, request, packet, self._later):
             return None
         unknown = self._unnamed(connection, request, packet)
@@ -86,7 +86,10 @@ class Facts:
             return self._prove(connection, request)
         if isinstance(request, Grant):
             return self._grant(request)
-        return self._with_fds(connection, request, packet.take() if packet else [])
+        given = self._with_fds(connection, request, packet.take() if packet else [])
+        if isinstance(request, Stat):
+            given.living = self._living
+        return given
 
     def _unnamed(
         self, connection: Connection, request: Request, packet: Packet | None
@@ -192,6 +195,18 @@ class Facts:
                 "only the process that connected may change the board over this connection; "
                 "connect again from this process"
             )
+
+    def _living(self, opening: Opening) -> tuple[str, bool | None]:
+        """What the process of *opening* calls itself, and whether it lives, as of now."""
+        connection = None if opening.peer is None else self._daemon.connections.get(opening.peer)
+        if connection is not None and not opening.inode:
+            opening.inode, pidfd = peer.process_of(connection.sock)
+            if pidfd is not None:
+                pidfd.close()
+        if not opening.inode or not opening.pid:
+            return opening.comm, None
+        name = process.name_of(opening.pid, opening.inode)
+        return opening.comm if name is None else name, name is not None
 
     # ── Attach and Prove ──
 
@@ -348,3 +363,9 @@ class Facts:
             given.ring = keys.ring_facts(scope.number)
             given.isolation, given.loose = possession.isolation(given.ring)
         return given
+
+
+def _check_way_out(request: Request) -> None:
+    """QuotaExceeded for a take whose descriptor could not be sent."""
+    if isinstance(request, Take | TakeMany) and not may_send():
+        raise QuotaExceeded(_NO_WAY_OUT)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What every Varlink service answers, and Health: the daemon's own calls.
 
-The law: nothing here depends on who asks. It refuses to know the board's entries.
+The law: nothing here changes anything, and what others do is told to root and the broker's
+own uid only. It refuses to know the board's entries.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pagsrv
 from pagsrv import __version__
 from pagsrv.ends import DEEDS
 from pagsrv.errors import BOARD, SERVICE, InterfaceNotFound
-from pagsrv.kernel.process import dumpable
+from pagsrv.kernel.process import descriptors, dumpable
 from pagsrv.messages import (
     Description,
     GetInfo,
@@ -23,6 +24,9 @@ from pagsrv.messages import (
     Reply,
     Vitals,
 )
+from pagsrv.model import Peer
+from pagsrv.survey import unattended
+from pagsrv.vitals import Activity, Use
 
 if TYPE_CHECKING:
     from pagsrv.daemon.daemon import Daemon
@@ -51,7 +55,9 @@ error InvalidParameter (parameter: string)
 """
 
 
-def answer(request: GetInfo | GetInterfaceDescription | Health, daemon: Daemon) -> Reply:
+def answer(
+    request: GetInfo | GetInterfaceDescription | Health, asker: Peer, daemon: Daemon
+) -> Reply:
     """The answer to one of the daemon's own calls."""
     if isinstance(request, GetInfo):
         return Info("The pagsrv authors", "pagsrv", __version__, "", [SERVICE, BOARD])
@@ -63,10 +69,10 @@ def answer(request: GetInfo | GetInterfaceDescription | Health, daemon: Daemon) 
         path = os.path.join(os.path.dirname(pagsrv.__file__), f"{BOARD}.varlink")
         with open(path, encoding="utf-8") as file:
             return Description(file.read())
-    return _vitals(daemon)
+    return _vitals(asker, daemon)
 
 
-def _vitals(daemon: Daemon) -> Vitals:
+def _vitals(asker: Peer, daemon: Daemon) -> Vitals:
     broker = daemon.broker
     store = broker.board.store
     return Vitals(
@@ -86,6 +92,19 @@ def _vitals(daemon: Daemon) -> Vitals:
         daemon.events_lost,
         _unsupported(daemon),
         daemon.sessions.ways.views(),
+        broker.budgets(asker),
+        _activity(daemon) if broker.oversees(asker) else None,
+    )
+
+
+def _activity(daemon: Daemon) -> Activity:
+    broker = daemon.broker
+    return Activity(
+        Use(descriptors(), daemon.most_fds),
+        daemon.timing.latency(),
+        dict.fromkeys(daemon.sessions.proofs, 0) | broker.scopes.proved,
+        dict(broker.reasons),
+        unattended(broker.board),
     )
 
 

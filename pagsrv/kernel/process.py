@@ -56,6 +56,24 @@ def comm(pid: int) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
+def name_of(pid: int, inode: int) -> str | None:
+    """comm() of the process *pid* of that pidfs *inode*; None if it has exited."""
+    try:
+        pidfd = open_pidfd(pid)
+    except NoProcess:
+        return None
+    with pidfd:
+        if inode_of(pidfd) != inode:
+            return None
+        name = comm(pid)
+        return name if is_alive(pidfd) else None
+
+
+def descriptors() -> int:
+    """How many descriptors this process holds (proc_pid_fd(5): the size since Linux 6.2)."""
+    return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd")) - 1
+
+
 def is_alive(pidfd: Fd) -> bool:
     """Whether the process of *pidfd* has not exited; a zombie has."""
     watch = poll()
