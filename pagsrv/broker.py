@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Generic, NamedTuple
 
-from pagsrv import changing, opening, posting, survey
+from pagsrv import changing, opening, posting
 from pagsrv.board import Board
 from pagsrv.effects import Answer, Drop, Effect, Hangup
 from pagsrv.ends import Deed
@@ -189,6 +189,8 @@ class Broker(Generic[H]):
         board = self.board
         match request:
             case Namespaces():
+                from pagsrv import survey  # noqa: PLC0415 -- most brokers are never asked
+
                 return survey.namespaces(board, peer)
             case Remove():
                 return changing.remove(board, peer, request)
@@ -242,6 +244,8 @@ class Broker(Generic[H]):
 
     def budgets(self, asker: Peer) -> list[Budget]:
         """What *asker*'s uid uses of what it may, and what others do if that is its business."""
+        from pagsrv import survey  # noqa: PLC0415 -- as above
+
         everybody = self.oversees(asker)
         return survey.budgets(self.board, asker.uid, self._connections, everybody=everybody)
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fcntl import ioctl
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from pagsrv.broker import About, Broker
 from pagsrv.daemon.accepted import accept
@@ -28,7 +29,6 @@ from pagsrv.daemon.deeds import Deeds
 from pagsrv.daemon.elsewhere import Elsewhere
 from pagsrv.daemon.facts import Facts
 from pagsrv.daemon.gids import GidNames
-from pagsrv.daemon.leaders import Leaders
 from pagsrv.daemon.log import log
 from pagsrv.daemon.sessions import Sessions, shut
 from pagsrv.daemon.sockets import Sockets
@@ -53,6 +53,9 @@ from pagsrv.kernel.fd import Fd
 from pagsrv.messages import Request
 from pagsrv.model import Entry, Given, Moment, Peer, PeerId, Process
 from pagsrv.watching import Watcher
+
+if TYPE_CHECKING:
+    from pagsrv.daemon.leaders import Leaders
 
 SWEEP_SECONDS = 1.0
 _SIOCOUTQ = 0x5411  # TIOCOUTQ of asm-generic/ioctls.h; unix(7)
@@ -81,7 +84,7 @@ class Daemon:
         self.sessions = Sessions(self)
         self.deeds = Deeds(self)
         self.behalf = Behalf(self, config.trusted_group)
-        self.leaders = Leaders(self)
+        self._leaders: Leaders | None = None
         self.timing = Timing()
         self.most_fds = self._raise_limit()
         self.stopping = False
@@ -137,12 +140,12 @@ class Daemon:
         """Serve until `stopping` is set."""
         poll, ready = self._poll.poll, self._ready
         now = time.monotonic()
-        unmeasured = 0
+        unmeasured, every = 0, EVERY
         while not self.stopping:
             events = poll(self._due - now if now < self._due else 0, _BATCH)
             self.wall = time.time()
             unmeasured += 1
-            if unmeasured < EVERY:
+            if unmeasured < every:
                 for fd, mask in events:
                     serve = ready.get(fd)
                     if serve is not None:
@@ -157,7 +160,7 @@ class Daemon:
             now = time.monotonic()
             if now >= self._due:
                 self._tick()
-                unmeasured = EVERY  # so that who is asked seldom is measured, too
+                unmeasured = every  # so that who is asked seldom is measured, too
 
     def _serve_measured(self, events: list[tuple[int, int]]) -> None:
         """As in run(), and note how long each call took."""
@@ -305,6 +308,15 @@ class Daemon:
     def own_sockets(self) -> tuple[list[int], list[str]]:
         """The inodes of our listening sockets and the names they are bound to."""
         return self._own
+
+    @property
+    def leaders(self) -> Leaders:
+        """Who leads which session; loaded when it is first asked."""
+        if self._leaders is None:
+            from pagsrv.daemon.leaders import Leaders  # noqa: PLC0415 -- most are never asked
+
+            self._leaders = Leaders(self)
+        return self._leaders
 
     # ── effects ──
 

@@ -25,7 +25,6 @@ from pagsrv.messages import (
     Vitals,
 )
 from pagsrv.model import Peer
-from pagsrv.survey import unattended
 from pagsrv.vitals import Activity, Use
 
 if TYPE_CHECKING:
@@ -98,6 +97,8 @@ def _vitals(asker: Peer, daemon: Daemon) -> Vitals:
 
 
 def _activity(daemon: Daemon) -> Activity:
+    from pagsrv.survey import unattended  # noqa: PLC0415 -- most brokers are never asked
+
     broker = daemon.broker
     return Activity(
         Use(descriptors(), daemon.most_fds),

@@ -11,7 +11,7 @@ from collections import deque
 
 from pagsrv.vitals import Latency
 
-EVERY = 16
+EVERY = 64
 """Of so many wake-ups the calls of one are measured."""
 
 _KEPT = 1024
