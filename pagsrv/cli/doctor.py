@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _FEW_KEYS = 10
 _FEW_FILES = 256
+_NEARLY_FULL = 0.9
+_BUDGETS = ("connections", "entries", "namespaces", "watches", "processes", "grants")
 _YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 _LET_KEYCTL = (
     "let keyctl, add_key and request_key through the container's seccomp profile, or use "
@@ -225,7 +227,20 @@ def _of_broker(board: Board) -> Iterator[Finding]:
     yield _proofs(vitals, ours=owner == os.geteuid())
     for way in vitals.ways:
         yield Finding(f"by {way.way}", True, f"{'taken' if way.taken else 'not taken'}: {way.why}")
+    yield _room(vitals)
     yield _scopes(identity)
+
+
+def _room(vitals: Vitals) -> Finding:
+    """How much of what our uid may use there is used, and of the broker's own descriptors."""
+    own = vitals.budgets[0]
+    uses = [(name, getattr(own, name)) for name in _BUDGETS]
+    if vitals.activity is not None:
+        uses.append(("descriptors", vitals.activity.descriptors))
+    full = [name for name, use in uses if use.used >= _NEARLY_FULL * use.most]
+    found = ", ".join(f"{name} {use.used} of {use.most}" for name, use in uses if use.used)
+    do = f"close or remove some of your {' and '.join(full)}, or raise [limits]" if full else ""
+    return Finding("its room", not full, f"you use {found}", do)
 
 
 def _owner(directory: str) -> int:

@@ -17,7 +17,7 @@ from pagsrv.names import KINDS, parse_reference, parse_scope
 if TYPE_CHECKING:
     import argparse
 
-    from pagsrv.messages import EntryView, EventView, Identity, Vitals
+    from pagsrv.messages import EntryView, EventView, Identity, Opener, Vitals
 
 _LISTED = ("MASK", "RIGHTS", "KIND", "ACCESS", "OWNER", "OPENS", "AGE", "UNTIL", "NAME")
 
@@ -132,19 +132,28 @@ def _facts(entry: EntryView) -> list[tuple[str, str]]:
         ("scope", entry.scope),
         ("name", entry.name),
         ("is", what),
+        *([("at", entry.path)] if entry.path else []),
         ("mask", entry.mask),
         ("your rights", entry.rights or "none"),
         ("owner", f"uid {entry.owner.uid}, gid {entry.owner.gid}"),
         ("posted by", _poster(entry)),
         ("until", ", ".join(entry.until) or "removed"),
+        *([("ends at", _moment(entry.deadline))] if entry.deadline is not None else []),
         ("generation", str(entry.generation)),
         ("created", _moment(entry.created)),
         ("opened", _opened(entry)),
+        *(("opened by", _opener(one)) for one in entry.openers or ()),
     ]
     facts += [(f"label {key}", value) for key, value in entry.labels.items()]
     if entry.granted_from is not None:
         facts.append(("granted from", entry.granted_from))
     return facts if entry.socket is None else facts + sockets.lines(entry.socket)
+
+
+def _opener(opener: Opener) -> str:
+    lives = {True: f" ({opener.comm})", False: ", which has exited"}
+    state = ", which may have exited" if opener.alive is None else lives[opener.alive]
+    return f"process {opener.pid} of uid {opener.uid}{state}, last {_moment(opener.time)}"
 
 
 def _poster(entry: EntryView) -> str:
