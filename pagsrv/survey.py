@@ -66,16 +66,19 @@ def budgets(
 
     *connections* counts those of each uid.
     """
-    own = _budget(board, asker, connections)
+    watches = board.watches.used()
+    own = _budget(board, asker, connections, watches)
     if not everybody:
         return [own]
     uids = {uid for uid, count in connections.items() if count} | board.store.charged()
-    others = [_budget(board, uid, connections) for uid in uids - {asker}]
+    others = [_budget(board, uid, connections, watches) for uid in uids - {asker}]
     others.sort(key=_fullness, reverse=True)
     return [own, *others[: BUDGETS_SHOWN - 1]]
 
 
-def _budget(board: Board[H], uid: int, connections: dict[int, int]) -> Budget:
+def _budget(
+    board: Board[H], uid: int, connections: dict[int, int], watches: dict[int, int]
+) -> Budget:
     limits = board.store.limits
     entries, spaces, processes, grants = board.store.used(uid)
     return Budget(
@@ -83,7 +86,7 @@ def _budget(board: Board[H], uid: int, connections: dict[int, int]) -> Budget:
         Use(connections.get(uid, 0), limits.connections_per_uid),
         Use(entries, limits.entries_per_uid),
         Use(spaces, limits.namespaces_per_uid),
-        Use(board.watches.used(uid), limits.watches_per_uid),
+        Use(watches.get(uid, 0), limits.watches_per_uid),
         Use(processes, limits.processes_per_uid),
         Use(grants, limits.grants_per_uid),
     )

@@ -7,6 +7,7 @@ It refuses to know how slow a watcher reads (the daemon drops and counts).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Generic
 
@@ -45,15 +46,15 @@ class Watches(Generic[H]):
         self.watchers: dict[PeerId, Watcher] = {}
         self.waiters: dict[PeerId, Waiter] = {}
 
-    def used(self, uid: int) -> int:
-        """How many watches and waits *uid* has."""
+    def used(self) -> Counter[int]:
+        """How many watches and waits each uid has."""
         peers = [one.peer for one in self.watchers.values()]
         peers += [one.peer for one in self.waiters.values()]
-        return sum(one.uid == uid for one in peers)
+        return Counter(one.uid for one in peers)
 
     def admit(self, peer: Peer) -> None:
         """QuotaExceeded if *peer*'s uid has its share of watches and waits."""
-        if self.used(peer.uid) >= self._per_uid:
+        if self.used()[peer.uid] >= self._per_uid:
             raise QuotaExceeded(
                 f"uid {peer.uid} watches and waits {self._per_uid} times already, the most one "
                 "user may; end one of them"

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fcntl import ioctl
+from functools import cached_property
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,6 @@ class Daemon:
         self.sessions = Sessions(self)
         self.deeds = Deeds(self)
         self.behalf = Behalf(self, config.trusted_group)
-        self._leaders: Leaders | None = None
         self.timing = Timing()
         self.most_fds = self._raise_limit()
         self.stopping = False
@@ -104,8 +104,7 @@ class Daemon:
         self._carriers: dict[type, Callable[..., None]] = {
             Answer: self._answer, Listing: self._listing, Presence: self._presence,
             Tell: self._tell, Mind: self._mind, Drop: self._drop, Hangup: self._hang_up,
-            Look: self.sockets.look,
-            Survey: self._survey,
+            Look: self.sockets.look, Survey: self._survey,
         }  # fmt: skip
         self.watch_fd(self.gids.fileno(), lambda _: self.gids.collect())
         self.watch_fd(self.elsewhere.fileno(), lambda _: self.elsewhere.collect())
@@ -309,14 +308,12 @@ class Daemon:
         """The inodes of our listening sockets and the names they are bound to."""
         return self._own
 
-    @property
+    @cached_property
     def leaders(self) -> Leaders:
         """Who leads which session; loaded when it is first asked."""
-        if self._leaders is None:
-            from pagsrv.daemon.leaders import Leaders  # noqa: PLC0415 -- most are never asked
+        from pagsrv.daemon.leaders import Leaders  # noqa: PLC0415 -- most brokers never are
 
-            self._leaders = Leaders(self)
-        return self._leaders
+        return Leaders(self)
 
     # ── effects ──
 

@@ -205,7 +205,10 @@ class Facts:
                 pidfd.close()
         if not opening.inode or not opening.pid:
             return opening.comm, None
-        name = process.name_of(opening.pid, opening.inode)
+        try:
+            name = process.name_of(opening.pid, opening.inode)
+        except OSError:
+            return opening.comm, None
         return opening.comm if name is None else name, name is not None
 
     # ── Attach and Prove ──

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
-from errno import EINVAL, ENOTTY, EREMOTE, ESRCH
+from errno import EINVAL, EMFILE, ENFILE, ENOMEM, ENOTTY, EREMOTE, ESRCH
 from fcntl import ioctl
 from functools import lru_cache
 from select import POLLIN, poll
@@ -57,10 +57,15 @@ def comm(pid: int) -> str:
 
 
 def name_of(pid: int, inode: int) -> str | None:
-    """comm() of the process *pid* of that pidfs *inode*; None if it has exited."""
+    """comm() of the process *pid* of that pidfs *inode*; None if it has exited.
+
+    OSError where no descriptor is to be had to look with.
+    """
     try:
-        pidfd = open_pidfd(pid)
-    except NoProcess:
+        pidfd = Fd(os.pidfd_open(pid))
+    except OSError as error:
+        if error.errno in (EMFILE, ENFILE, ENOMEM):
+            raise
         return None
     with pidfd:
         if inode_of(pidfd) != inode:
