@@ -206,10 +206,11 @@ class Board(Generic[H]):
         return [Listing(peer.id, self._views(peer, list(found)))]
 
     def _views(self, peer: Peer, entries: list[Entry[H]]) -> Iterator[EntryView]:
+        when = self.store.when
         for entry in entries:
             held = rights_in_full(peer, entry)
             if held & VIEW and entry.generation:
-                yield view_with(held, peer, entry, self.store.when)
+                yield view_with(held, peer, entry, when)
 
     def _listed(self, peer: Peer, scope: str | None, *, every: bool) -> Iterator[Entry[H]]:
         spaces = self.store.spaces
