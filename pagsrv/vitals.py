@@ -30,7 +30,7 @@ class Budget(Struct):
 
 
 class Latency(Struct):
-    """How long the last calls took to serve, in microseconds: *samples* of them were measured."""
+    """How long the loop was busy with a call, in microseconds: the last *samples* measured."""
 
     p50: float
     p90: float
