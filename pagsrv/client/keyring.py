@@ -14,7 +14,7 @@ from pagsrv.kernel.keys import KeyFault, Quota
 from pagsrv.rings import RingKey
 
 DEEPEST = 8
-"""Keyrings looked into beneath one another: as deep as the kernel itself searches."""
+"""Keyrings looked into beneath one another: deeper than the kernel itself searches (6)."""
 
 MOST = 512
 """Keys shown: more than the quota of a user allows."""

@@ -69,18 +69,28 @@ def test_tree_is_what_the_ring_holds() -> None:
     assert any(line.endswith(r"\_ user: plain") for line in lines)
 
 
-def deep_and_wide() -> int:
-    """A chain of more rings than are looked into, the first with many keys."""
-    ring = top = keys.session_ring()
+def deep() -> None:
+    """A chain of more rings than are looked into.
+
+    The kernel finds no way down to the lowest, so each is made at the top and moved.
+    """
+    top = keys.session_ring()
+    above = top
     for number in range(keyring.DEEPEST + 2):
-        ring = new_ring(f"below {number}", ring)
-    return top
+        ring = new_ring(f"below {number}", top)
+        keys.set_mask(ring, 0x3F030000)
+        if number:
+            keys.link(ring, above)
+        if number > 1:
+            keys.unlink(above, top)
+        above = ring
+    keys.unlink(above, top)
 
 
 def test_tree_has_an_end() -> None:
     """Rings in rings are looked into so far and no further."""
     with Actor() as actor:
-        actor(deep_and_wide)
+        actor(deep)
         tree = actor(keyring.ring_tree)
     found = walked(tree)
     assert found[-1].fault == "too deep to be shown"
