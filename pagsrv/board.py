@@ -185,12 +185,12 @@ class Board(Generic[H]):
 
     def shown(self, peer: Peer, entry: Entry[H]) -> Answer[H]:
         """The answer that shows *entry* to *peer*."""
-        return Answer(peer.id, EntryReply(entry_view(peer, entry, self.store.when)))
+        return Answer(peer.id, EntryReply(entry_view(peer, entry, self.store.offset)))
 
     def stat(self, peer: Peer, reference: Reference, living: Living | None) -> list[Effect[H]]:
         """Show one entry and who opened it; *living* asks whether a process still is."""
         entry = self.find(peer, reference, VIEW)
-        view = entry_view(peer, entry, self.store.when)
+        view = entry_view(peer, entry, self.store.offset)
         view.openers = openers_of(entry, living) or None
         reply = EntryReply(view)
         if entry.handle is None or entry.facts is None or not entry.facts.is_socket:
@@ -206,11 +206,11 @@ class Board(Generic[H]):
         return [Listing(peer.id, self._views(peer, list(found)))]
 
     def _views(self, peer: Peer, entries: list[Entry[H]]) -> Iterator[EntryView]:
-        when = self.store.when
+        offset = self.store.offset
         for entry in entries:
             held = rights_in_full(peer, entry)
             if held & VIEW and entry.generation:
-                yield view_with(held, peer, entry, when)
+                yield view_with(held, peer, entry, offset)
 
     def _listed(self, peer: Peer, scope: str | None, *, every: bool) -> Iterator[Entry[H]]:
         spaces = self.store.spaces

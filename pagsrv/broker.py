@@ -122,7 +122,7 @@ class Broker(Generic[H]):
     ) -> list[Effect[H]]:
         """Judge and apply *request*; what is left in *given* afterwards is dropped."""
         self.calls += 1
-        self.board.store.when = when
+        self.board.store.move(when)
         effects = self.expire(when) if self.timed else []
         try:
             if request.CHANGES and not peer.changes:
@@ -232,7 +232,7 @@ class Broker(Generic[H]):
         """Take down what is past its deadline, and answer who waited too long."""
         effects: list[Effect[H]] = []
         store = self.board.store
-        store.when = when
+        store.move(when)
         deadline = store.next_deadline()
         if deadline is not None and deadline <= when.boot:
             for entry in store.due(when.boot):

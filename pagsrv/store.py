@@ -27,6 +27,10 @@ _SLACK = 64
 """Deadlines changed or dropped that may wait in the heap besides those that count."""
 
 
+_STEP = 0.1
+"""Seconds between the two clocks that are no accident of when they were read."""
+
+
 class Namespace(Generic[H]):
     """All entries of one scope, and what is known of the scope itself."""
 
@@ -79,6 +83,8 @@ class Store(Generic[H]):
         self.limits = limits
         self.when = Moment(0, 0)
         """Both clocks, as of the last thing that happened or the last look at them."""
+        self.offset = 0.0
+        """What makes seconds since 1970 of seconds of CLOCK_BOOTTIME."""
         self.spaces: dict[Scope, Namespace[H]] = {}
         self.processes: Processes[H] = Processes(limits.processes_per_uid)
         self.leases: dict[PeerId, set[Entry[H]]] = {}
@@ -122,6 +128,13 @@ class Store(Generic[H]):
             _charge(self._spaces_of, payer, self.limits.namespaces_per_uid, "scopes")
             space = self.spaces[scope] = Namespace(scope, uid, isolation, payer, self.when.wall)
         return space
+
+    def move(self, when: Moment) -> None:
+        """It is *when* now; the clocks are read one after the other, and a step is more."""
+        self.when = when
+        offset = when.wall - when.boot
+        if not -_STEP < offset - self.offset < _STEP:
+            self.offset = offset
 
     def used(self, uid: int) -> tuple[int, int, int, int]:
         """How many entries, namespaces, processes and grants *uid* is charged for."""

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pagsrv.masks import RIGHTS, format_mask
 from pagsrv.messages import ByView, EntryView, EventView, Opener, Owner, Poster, ProofView
-from pagsrv.model import By, Entry, Event, H, Living, Moment, Peer, Process, Proof
+from pagsrv.model import By, Entry, Event, H, Living, Peer, Process, Proof
 from pagsrv.names import Scope
 from pagsrv.policy import granted, rights_in_full
 
@@ -34,12 +34,12 @@ def _remember(known: dict[K, V], key: K, value: V) -> V:
     return value
 
 
-def entry_view(peer: Peer, entry: Entry[H], when: Moment) -> EntryView:
-    """*entry* as *peer* may see it at the moment *when*."""
-    return view_with(rights_in_full(peer, entry), peer, entry, when)
+def entry_view(peer: Peer, entry: Entry[H], offset: float) -> EntryView:
+    """*entry* as *peer* may see it; *offset* is the store's, in seconds."""
+    return view_with(rights_in_full(peer, entry), peer, entry, offset)
 
 
-def view_with(held: int, peer: Peer, entry: Entry[H], when: Moment) -> EntryView:
+def view_with(held: int, peer: Peer, entry: Entry[H], offset: float) -> EntryView:
     """*entry* as *peer* may see it, whose rights on it are *held*."""
     facts = entry.facts
     poster = entry.poster
@@ -62,7 +62,7 @@ def view_with(held: int, peer: Peer, entry: Entry[H], when: Moment) -> EntryView
         entry.opens,
         entry.labels or _NO_LABELS,
         scope if entry.grants and _foreign(peer, entry) else None,
-        None if entry.deadline is None else round(entry.deadline - when.boot + when.wall, 3),
+        None if entry.deadline is None else round(entry.deadline + offset, 3),
         None if facts is None else facts.path or None,
     )
 

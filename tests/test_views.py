@@ -10,12 +10,11 @@ from pagsrv import views
 from pagsrv.facts import ProcessFacts
 from pagsrv.masks import DEFAULT
 from pagsrv.messages import ByView, EntryView, EventView, Owner, Poster, ProofView
-from pagsrv.model import By, Entry, Event, Moment, Process, Proof
+from pagsrv.model import By, Entry, Event, Process, Proof
 from pagsrv.names import EntryName, Scope
 from tests.pure import SOCKET, peer_of
 
 SESSION, GUEST = Scope("session", 5), Scope("pag", 0x41000001)
-NOW = Moment(1000, 2000)
 
 
 def entry_of() -> Entry[int]:
@@ -29,7 +28,7 @@ def entry_of() -> Entry[int]:
 
 def test_empty_entry_is_shown_as_it_is() -> None:
     """What is not known yet is null; nobody's rights are made up."""
-    seen = views.entry_view(peer_of(1000), entry_of(), NOW)
+    seen = views.entry_view(peer_of(1000), entry_of(), 0)
     assert seen == EntryView(
         "session:5", "db", False, None, None, "alswrv-----v------------", "v", Owner(1000, 100),
         None, (), 7, 12.5, None, 0, {}, None,
@@ -46,7 +45,7 @@ def test_assigned_entry_is_shown_whole() -> None:
     entry.opens, entry.last_opened = 3, 99.5
     peer = peer_of(1000)
     peer.prove(Proof(SESSION, "possession", "isolated"))
-    assert views.entry_view(peer, entry, NOW) == EntryView(
+    assert views.entry_view(peer, entry, 0) == EntryView(
         "session:5", "db", True, "socket", "rw", "alswrv-----v------------", "alswrv",
         Owner(1000, 100), Poster(42, "psql", False), ("exit=42", "revoked"), 7, 12.5, 99.5, 3,
         {"app": "x"}, None,
@@ -62,7 +61,7 @@ def test_guest_sees_where_the_entry_is_from() -> None:
     member.prove(Proof(SESSION, "possession", "isolated"))
     for scope in (SESSION, GUEST):
         both.prove(Proof(scope, "possession", "isolated"))
-    seen = [views.entry_view(peer, entry, NOW) for peer in (guest, member, both, peer_of(2000))]
+    seen = [views.entry_view(peer, entry, 0) for peer in (guest, member, both, peer_of(2000))]
     assert [one.granted_from for one in seen] == ["session:5", None, None, None]
     assert [one.rights for one in seen] == ["srv", "alswrv", "alswrv", ""]
 
@@ -74,7 +73,7 @@ def test_views_of_many_scopes_stay_right() -> None:
         entry: Entry[int] = Entry(
             Scope("session", number), EntryName("x"), uid=number, gid=0, mask=number, created=0
         )
-        seen = views.entry_view(peer, entry, NOW)
+        seen = views.entry_view(peer, entry, 0)
         assert (seen.scope, seen.owner) == (f"session:{number}", Owner(number, 0))
     assert len(views._scopes) <= 1024
 

@@ -41,7 +41,7 @@ PROOFS = ("kernel", "possession")
 """Of a session: which of them is the machine's affair."""
 OF_A_BROKER = {
     "its version", "its memory", "its --until", "its proofs", "by peerkeyring", "by iterator",
-    "by possession", "your scopes",
+    "by possession", "its room", "your scopes",
 }  # fmt: skip
 
 
@@ -49,15 +49,18 @@ def test_an_entry_as_json(login: Login, name: str) -> None:
     """post, stat and ls show the same object, its keys as the contract has them."""
     words = ["--label", "b=2", "--label", "a=1", "--until", "ttl=600", "--until", "opens=3"]
     (posted,) = login.must("post", name, "--open", FILE, "--json", *words).objects()
-    assert list(posted) == ENTRY
+    assert list(posted) == [*ENTRY, "deadline", "path"]
+    assert posted["deadline"] == pytest.approx(posted["created"] + 600, abs=1)
     assert list(posted["owner"]) == ["uid", "gid"]
     assert list(posted["poster"]) == ["pid", "comm", "alive"]
-    assert posted | {"generation": 0, "created": 0, "poster": None, "access": ""} == {
+    varies = {"generation": 0, "created": 0, "poster": None, "access": "", "deadline": 0}
+    assert posted | varies == {
         "scope": login.scope(), "name": name, "assigned": True, "kind": "file", "access": "",
         "mask": "alswrv-----v------------", "rights": "alswrv",
         "owner": {"uid": uid(), "gid": os.getegid()}, "poster": None,
         "until": ["ttl=600", "opens=3", "revoked"], "generation": 0, "created": 0,
         "last_opened": None, "opens": 0, "labels": {"a": "1", "b": "2"}, "granted_from": None,
+        "deadline": 0, "path": FILE,
     }  # fmt: skip
     (stat,) = login.must("stat", name, "--json").objects()
     assert stat | {"poster": posted["poster"]} == posted
@@ -66,6 +69,10 @@ def test_an_entry_as_json(login: Login, name: str) -> None:
     login.must("open", name, "--", "true")
     (opened,) = login.must("ls", "--json", "--scope", "session").objects()
     assert opened["opens"] == 1
+    (stat,) = login.must("stat", name, "--json").objects()
+    (opener,) = stat["openers"]
+    assert (list(opener), opener["uid"]) == (["pid", "uid", "comm", "time", "alive"], uid())
+    assert stat | {"openers": None} == opened | {"openers": None}
     assert opened["last_opened"] >= opened["created"]
 
 
