@@ -103,6 +103,7 @@ def test_command_stats(broker: Running) -> None:
     assert set(entry) == {
         "scope", "name", "assigned", "kind", "access", "mask", "rights", "owner", "poster",
         "until", "generation", "created", "last_opened", "opens", "labels", "granted_from",
+            "path",
     }  # fmt: skip
 
 
