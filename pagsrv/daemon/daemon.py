@@ -88,7 +88,7 @@ class Daemon:
         self.timing = Timing()
         self.most_fds = self._raise_limit()
         self.stopping = False
-        self.each_sweep: list[Callable[[], None]] = [self.gids.give_up]
+        self.each_sweep: list[Callable[[], None]] = [self.gids.give_up, self.elsewhere.sweep]
         self._poll = select.epoll()
         self._ready: dict[int, Callable[[int], None]] = {}
         self._minded: dict[int, Process[Fd] | Entry[Fd]] = {}
@@ -108,7 +108,6 @@ class Daemon:
         }  # fmt: skip
         self.watch_fd(self.gids.fileno(), lambda _: self.gids.collect())
         self.watch_fd(self.elsewhere.fileno(), lambda _: self.elsewhere.collect())
-        self.each_sweep.append(self.elsewhere.sweep)
 
     @staticmethod
     def _raise_limit() -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+import keyutils
 import pytest
 
 from pagsrv.client import keyring
@@ -38,7 +39,7 @@ def fill() -> dict[str, int]:
 
 def new_ring(name: str, ring: int) -> int:
     """A keyring of that *name* in *ring*: what keyctl(1) calls newring."""
-    return int(keys.keyutils.add_key(name.encode(), b"", ring, b"keyring"))
+    return int(keyutils.add_key(name.encode(), b"", ring, b"keyring"))
 
 
 def walked(key: RingKey) -> list[RingKey]:

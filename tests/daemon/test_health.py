@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -190,9 +189,8 @@ def test_namespaces_want_more(client: Client) -> None:
 def test_namespaces_do_not_fit_one_message(short_tmp: Path) -> None:
     """They come in several, and on the stream in one if that is asked for."""
     number = 500
-    (file := short_tmp / "pagsrv.toml").write_text(f"[limits]\nnamespaces_per_uid = {number}\n")
-    argv = (sys.executable, "-m", "pagsrv.daemon", "--config", str(file))
-    with running_broker(short_tmp, argv=argv) as broker, Actor() as actor:
+    config = f"[limits]\nnamespaces_per_uid = {number}\n"
+    with running_broker(short_tmp, config=config) as broker, Actor() as actor:
         for _ in range(number):
             actor(asking.new_session)
             actor(members.join, broker.dir, "session")
