@@ -25,6 +25,7 @@ _pagsrv_options() {
         ungrant) echo --from= --scope= ;;
         wait) echo --scope= --timeout= ;;
         watch) echo --scope= --initial --json ;;
+        tui) echo --read-only ;;
         whois) echo --fd= --pid= --json ;;
     esac
     echo --dir= -h --help
@@ -47,7 +48,7 @@ _pagsrv_values() {
 
 _pagsrv() {
     local commands='broker session pagsh whoami post open take connect ls stat rm mv setperm
-        timeout grant ungrant wait watch whois peerkeyring doctor'
+        timeout grant ungrant wait watch tui whois peerkeyring doctor'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' options place word
     COMPREPLY=()

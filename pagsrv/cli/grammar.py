@@ -293,6 +293,19 @@ COMMANDS: tuple[Command, ...] = (
          ("pagsrv watch --initial --json | jq .name", "for programs")),
     ),
     Command(
+        "tui",
+        "the dashboard: every namespace, live",
+        "starting:tui",
+        "[--read-only] [--dir DIR]",
+        "What is posted where, by whom, who took it, what ends next and what is wrong, for a "
+        "person at a terminal; `?` in it shows every key. What you may not do is dimmed, with the "
+        "reason. It keeps its sort, theme and columns in $XDG_CONFIG_HOME/pagsrv/tui.toml. It "
+        "comes with the extra `tui` (`pip install 'pagsrv[tui]'`).",
+        (Argument("--read-only", "look, and change nothing", kind="flag"),),
+        (("pagsrv tui", "look at the board you would post on"),
+         ("pagsrv tui --read-only --dir /run/pagsrv", "at the machine's, touching nothing")),
+    ),
+    Command(
         "whois",
         "what is known of a peer or a process, and how surely",
         "whois:whois",

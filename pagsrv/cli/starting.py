@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""broker: this command becomes the daemon.
+"""broker and tui: this command becomes the daemon, or the dashboard.
 
 The law: exec in place, so that the process a service manager started is the one that
-serves, with the sockets it was given; nothing of the broker is imported here. It
-refuses to know how a broker works.
+serves, with the sockets it was given; nothing of either is imported here. It
+refuses to know how they work.
 """
 
 from __future__ import annotations
@@ -12,12 +12,18 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from pagsrv.cli.opening import become
+from pagsrv.errors import PagsrvError
 
 if TYPE_CHECKING:
     import argparse
 
 # -P: without it, `-m` would look for modules in whatever directory this is first.
 DAEMON = (sys.executable, "-P", "-m", "pagsrv.daemon")
+DASHBOARD = (sys.executable, "-P", "-m", "pagsrv_tui")
+
+
+class NotInstalled(PagsrvError):
+    """A part of pagsrv that comes with an extra is not there."""
 
 
 def broker(given: argparse.Namespace) -> NoReturn:
@@ -27,4 +33,20 @@ def broker(given: argparse.Namespace) -> NoReturn:
         words.append(f"--dir={given.dir}")
     if given.config is not None:
         words.append(f"--config={given.config}")
+    become(words)
+
+
+def tui(given: argparse.Namespace) -> NoReturn:
+    """tui, from what the parser found; returns never."""
+    from importlib.util import find_spec  # noqa: PLC0415 -- nothing else looks for packages
+
+    if find_spec("pagsrv_tui") is None or find_spec("textual") is None:
+        raise NotInstalled(
+            "the dashboard is not installed: `pip install 'pagsrv[tui]'` brings what it needs"
+        )
+    words = [*DASHBOARD]
+    if given.dir is not None:
+        words.append(f"--dir={given.dir}")
+    if given.read_only:
+        words.append("--read-only")
     become(words)
