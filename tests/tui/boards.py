@@ -57,6 +57,7 @@ def some_vitals(**fields: object) -> Vitals:
     vitals = Vitals(
         version="0.1.0", pid=1, uptime=10.0, dumpable=False, proofs=["user"], connections=1,
         namespaces=1, entries=1, watches=1, epoch=1, calls=1, opens=0, refusals=0, events_lost=0,
+        unsupported={}, ways=[],
         budgets=[], activity=None,
     )  # fmt: skip
     return msgspec.structs.replace(vitals, **fields)
@@ -123,7 +124,8 @@ def a_board() -> list[Told]:
                         {"possession": 12, "user": 40}, {"NoEntry": 3, "Denied": 1}, 2)  # fmt: skip
     pulses = [
         Pulse(some_vitals(calls=1000 + 140 * n, opens=500 + 100 * n, uptime=7300.0,
-                          budgets=[budget], activity=activity, events_lost=7), float(n))
+                          budgets=[budget], activity=activity, events_lost=7,
+                          unsupported={"exec": "it takes CAP_NET_ADMIN"}), float(n))
         for n in range(4)
     ]  # fmt: skip
     spaces = (

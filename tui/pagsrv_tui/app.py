@@ -58,15 +58,20 @@ class Dashboard(App[None]):
         return self.board
 
     def on_mount(self) -> None:
-        """What is there from the first."""
-        self.set_class(self.plain, "-ascii")
+        """Draw as the terminal can."""
         if self.plain:
             from pagsrv_tui.widgets import plain  # noqa: PLC0415 -- few terminals
 
             plain.use(self)
+
+    def on_ready(self) -> None:
+        """The screen is there, for what is to be said on it."""
         self.theme_changed_signal.subscribe(self, lambda _: self.board.remember())
         if self._notice:
-            self.notify(self._notice, severity="warning", markup=False)
+            self.call_later(self._say)
+
+    def _say(self) -> None:
+        self.notify(self._notice, severity="warning", markup=False, timeout=10)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: every action, every column to sort by, the themes."""

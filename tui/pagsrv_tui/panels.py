@@ -201,11 +201,15 @@ def health_lines(view: View, quota: Quota | None, marks: Marks) -> list[Line]:
                      f"{words.number(vitals.calls)} calls since it started"),
     ]  # fmt: skip
     lines += list(_activity(vitals, marks))
+    lines += [
+        pair("no end by", Part(f"{word}: {plain(why)}", "dim"))
+        for word, why in vitals.unsupported.items()
+    ]
     if quota is not None:
         line = pair("keys", *gauge(quota.keys, quota.most_keys, marks))
-        lines.append(
-            (*line, Part(f"  of uid {quota.uid}: at the limit no session can begin", "dim"))
-        )
+        near = quota.keys >= _WARN * quota.most_keys
+        told = f"  of uid {quota.uid}" + (": at the limit no session begins" if near else "")
+        lines.append((*line, Part(told, "dim")))
     lines += list(_budgets(vitals, marks))
     lost = Part(f"{vitals.events_lost} events lost to slow watchers", "warn")
     return [*lines, pair("watches", f"{vitals.watches}; ", lost)] if vitals.events_lost else lines
