@@ -84,56 +84,68 @@ def a_socket(**fields: object) -> SocketView:
     return msgspec.structs.replace(sock, **fields)
 
 
-def a_board() -> list[Told]:
-    """A board with one of everything, told whole: two sessions, a PAG and a user."""
-    mine, other, pag, user = "session:8192", "session:771208543", "pag:1090519041", "user:1000"
+MINE, OTHER, PAG, USER = "session:8192", "session:771208543", "pag:1090519041", "user:1000"
+
+
+def _entries() -> list[EntryView]:
     by = Opener(5001, 1000, "psql", WALL - 40, alive=True)
     left = Opener(4999, 1000, "", WALL - 400, alive=False)
     pipe = a_socket(family="unix", protocol=None, state="connected", local=None, peer=None,
                     tcp=None, peer_process=PeerProcess(4400, 1000, "agent", alive=True),
                     unknown={"inode": "the kernel does not tell it"})  # fmt: skip
-    entries = [
-        some_entry("app.log", scope=mine, kind="file", access="w", path="/var/log/app.log",
+    return [
+        some_entry("app.log", scope=MINE, kind="file", access="w", path="/var/log/app.log",
                    until=("exit=4321", "revoked"), generation=4),
-        some_entry("db", scope=mine, until=("ttl=600", "revoked"), deadline=WALL + 301,
+        some_entry("db", scope=MINE, until=("ttl=600", "revoked"), deadline=WALL + 301,
                    opens=1207, last_opened=WALL - 40, socket=a_socket(), openers=(by, left),
                    labels={"app": "demo", "env": "prod"}, generation=9),
-        some_entry("later", scope=mine, assigned=False, kind=None, access=None, poster=None,
+        some_entry("later", scope=MINE, assigned=False, kind=None, access=None, poster=None,
                    until=("revoked",), generation=2),
-        some_entry("talk", scope=mine, until=("hup", "revoked"), socket=pipe, generation=11),
-        some_entry("secret", scope=other, rights="v", mask="alswrv-----v------------",
+        some_entry("talk", scope=MINE, until=("hup", "revoked"), socket=pipe, generation=11),
+        some_entry("secret", scope=OTHER, rights="v", mask="alswrv-----v------------",
                    until=("revoked",), poster=Poster(777, "sshd", alive=False), generation=3),
-        some_entry("token", scope=pag, kind="memfd", access="r", until=("opens=3",), generation=5),
-        some_entry("web", scope=user, mask="alswrv--s-rv------------", generation=6,
+        some_entry("token", scope=PAG, kind="memfd", access="r", until=("opens=3",), generation=5),
+        some_entry("web", scope=USER, mask="alswrv--s-rv------------", generation=6,
                    socket=a_socket(state="listen", peer=None, waiting=3, backlog=128, tcp=None)),
-        some_entry("日本 wide", scope=user, rights="srv", granted_from=user, generation=8),
+        some_entry("日本 wide", scope=USER, rights="srv", granted_from=USER, generation=8),
     ]  # fmt: skip
-    present = [Happened(event_of("present", one.name, one.generation, scope=one.scope))
-               for one in entries]  # fmt: skip
+
+
+def _past() -> list[EventView]:
     who = ByView(1000, 5001, "psql")
-    past = [
-        EventView(WALL - 60, "posted", mine, "db", 9, ByView(1000, 4321, "server"), ""),
-        EventView(WALL - 40, "opened", mine, "db", 9, who, ""),
-        EventView(WALL - 30, "refused", other, "secret", 3, who, "its mask gives you no read"),
-        EventView(WALL - 20, "ended", user, "old", 7, None, "ttl"),
-        EventView(WALL - 10, "linkable", other, "", 0, None, "it was linked into @u"),
+    return [
+        EventView(WALL - 60, "posted", MINE, "db", 9, ByView(1000, 4321, "server"), ""),
+        EventView(WALL - 40, "opened", MINE, "db", 9, who, ""),
+        EventView(WALL - 30, "refused", OTHER, "secret", 3, who, "its mask gives you no read"),
+        EventView(WALL - 20, "ended", USER, "old", 7, None, "ttl"),
+        EventView(WALL - 10, "linkable", OTHER, "", 0, None, "it was linked into @u"),
     ]
+
+
+def _pulses() -> list[Pulse]:
     use = Use(12, 1024)
     budget = Budget(1000, Use(3, 256), Use(15000, 16384), use, use, use, use)
     activity = Activity(Use(980, 1024), Latency(11.2, 18.0, 95.5, 4096),
                         {"possession": 12, "user": 40}, {"NoEntry": 3, "Denied": 1}, 2)  # fmt: skip
-    pulses = [
+    return [
         Pulse(some_vitals(calls=1000 + 140 * n, opens=500 + 100 * n, uptime=7300.0,
                           budgets=[budget], activity=activity, events_lost=7,
                           unsupported={"exec": "it takes CAP_NET_ADMIN"}), float(n))
         for n in range(4)
     ]  # fmt: skip
+
+
+def a_board() -> list[Told]:
+    """A board with one of everything, told whole: two sessions, a PAG and a user."""
+    entries = _entries()
+    present = [Happened(event_of("present", one.name, one.generation, scope=one.scope))
+               for one in entries]  # fmt: skip
     spaces = (
-        some_namespace(mine, proof="possession", members=2, leader=Leader(4000, "bash")),
-        some_namespace(other, isolation="linkable", since=WALL - 90000),
-        some_namespace(pag), some_namespace(user, isolation="none", proof="user"),
+        some_namespace(MINE, proof="possession", members=2, leader=Leader(4000, "bash")),
+        some_namespace(OTHER, isolation="linkable", since=WALL - 90000),
+        some_namespace(PAG), some_namespace(USER, isolation="none", proof="user"),
     )  # fmt: skip
     return [
         Connected(some_identity()), *present, Happened(event_of("live", "", 0)),
-        Shown(tuple(entries)), *map(Happened, past), *pulses, Namespaced(spaces),
+        Shown(tuple(entries)), *map(Happened, _past()), *_pulses(), Namespaced(spaces),
     ]  # fmt: skip
