@@ -91,7 +91,7 @@ def number(value: float) -> str:
     for unit, size in (("G", _THOUSAND**3), ("M", _THOUSAND**2), ("k", _THOUSAND)):
         if value >= 10 * size or (value >= size and unit != "k"):
             return (
-                f"{value / size:.1f}{unit}" if value < 100 * size else f"{value / size:.0f}{unit}"
+                f"{value / size:.1f}{unit}" if value < 99.95 * size else f"{value / size:.0f}{unit}"
             )
     return f"{value:.0f}"
 
