@@ -16,6 +16,7 @@ import sysconfig
 import time
 import venv
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -199,7 +200,10 @@ def field(status: str, name: str) -> str:
 def unix_sockets(pid: int) -> int:
     """How many Unix sockets *pid* holds."""
     inodes = {line.split()[6] for line in Path("/proc/net/unix").read_text().split("\n")[1:-1]}
-    held = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    held = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):  # it is at work
+            held.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
     return sum(name.removeprefix("socket:[").removesuffix("]") in inodes for name in held)
 
 
