@@ -85,8 +85,8 @@ class Peer:
     """One connection's other end, as the kernel described it when it connected."""
 
     __slots__ = (
-        "asker", "changes", "comm", "gid", "groups", "id", "inode", "kernel", "pid", "proofs",
-        "refused", "scopes", "uid",
+        "asker", "attached", "changes", "comm", "gid", "groups", "id", "inode", "kernel", "pid",
+        "proofs", "refused", "scopes", "uid",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 -- one field each of what the kernel reports
@@ -100,6 +100,8 @@ class Peer:
         self.inode = inode
         self.comm = ""
         self.changes = False
+        self.attached = False
+        """Whether Attach has said which scopes are wanted."""
         self.kernel: Proof | None = None
         """What the kernel itself has shown, once and for all: it is of the moment of connect."""
         self.asker: Peer | None = None

@@ -99,6 +99,7 @@ class Scopes(Generic[H]):
             raise InvalidParameter("scopes", f"name at most {SCOPES_ASKED} scopes")
         words = KINDS if asked is None else [parse_scope(word, "scopes") for word in asked]
         self._forget_turn(peer)
+        peer.attached = True
         peer.changes = peer.changes or bool(request.changes)
         kept = self._kept(peer, given)
         before, peer.proofs, peer.scopes = peer.proofs, {}, ()

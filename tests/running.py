@@ -28,6 +28,7 @@ SECONDS = 20
 
 POSSESSION = ("possession",)
 KERNEL = ("peerkeyring", "possession")
+ITERATOR = ("iterator",)
 
 
 class Running:

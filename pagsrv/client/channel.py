@@ -34,7 +34,7 @@ _told: dict[str, bool] = {}
 A hint that saves turns, and no more: what is done because of it says what it counts on.
 """
 _asks: set[str] = set()
-"""Directories whose broker was found to ask the kernel at Attach only, as by an iterator."""
+"""Directories whose broker was found to know our session after Attach only."""
 
 
 def _note(directory: str, *, told: bool) -> None:

@@ -74,8 +74,8 @@ class Session:
 def counted_on(scopes: Sequence[str] | None, *, prove: bool, told: bool) -> tuple[str, ...]:
     """The kinds of scopes that a connection will have by itself, if those are the *scopes* wanted.
 
-    *told* says whether the kernel tells the broker our session unasked, as SO_PEERKEYRING does and
-    an iterator does not. Empty if anything is to be said.
+    *told* says whether the kernel tells the broker our session without Attach. Empty if anything is
+    to be said.
     """
     if scopes is not None and list(scopes) == ["user"]:
         return () if told else ("user",)

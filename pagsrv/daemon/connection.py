@@ -45,9 +45,12 @@ from pagsrv.messages import (
     Health,
     List,
     Namespaces,
+    Open,
     Prove,
+    Request,
     Wait,
     Watch,
+    Whois,
     shown_by,
 )
 from pagsrv.model import Entry, Given, Peer
@@ -71,6 +74,7 @@ class Connection:
     awaiting = False
     backlog: Backlog | None = None
     no_session = ""
+    unasked = False
     witness = False
     _identified = False
     _unread = 0
@@ -198,6 +202,10 @@ class Connection:
             self._check_flags(call)
             if self._serve(call):
                 return
+            if self.unasked and _may_need_session(call.request):
+                self.daemon.sessions.at_first_call(self)
+                self.unasked = False
+                self._kin = self.daemon.standing.of(self.peer)
             given = self.daemon.facts.gather(self, call.request, packet)
         except Refused as error:
             self.refuse(error)
@@ -218,13 +226,19 @@ class Connection:
         effects = self.daemon.judge(self, call.request, given)
         self._epoch = self._store.epoch
         if isinstance(call.request, (Attach, Prove)):
-            self._kin = self.daemon.standing.of(self.peer)
+            self.unasked = self.unasked and not self.peer.attached
+            self._kin = self.daemon.standing.of(self.peer, unasked=self.unasked)
             self._accept_rights()
             self.witness = self.daemon.sessions.witness(self.peer, self.sock) or self.witness
         elif isinstance(call.request, Watch) and self.peer.id in self.daemon.watchers:
             self.awaiting, self.backlog = False, Backlog(self.daemon, self.outbox)
         self.daemon.carry_out(effects)
         self._rearm()
+
+    def ask_later(self) -> None:
+        """Have the peer's session asked for at the first call that may need it, and not now."""
+        self.unasked = True
+        self._kin = self.daemon.standing.of(self.peer, unasked=True)
 
     def identify(self) -> None:
         """Get the pidfd of the process that connected, and with it its inode.
@@ -409,3 +423,10 @@ class Connection:
         self.closed = True
         self.outbox.close()
         self.daemon.forget(self)
+
+
+def _may_need_session(request: Request) -> bool:
+    """Whether it matters to *request* which session its peer was in; Attach asks by itself."""
+    if isinstance(request, Open) and request.proved is not None:
+        return "session" in request.proved
+    return not isinstance(request, (Attach, Prove, Whois)) and shown_by(request) is None

@@ -224,6 +224,8 @@ class Daemon:
         if session is not None:
             connection.witness = self.sessions.witness(peer, sock)
             connection.no_session = session.why
+        elif self.sessions.ways.iterates:
+            connection.ask_later()
         self.connections[peer.id] = connection
         try:
             self.watch_fd(connection.fd, connection.ready)

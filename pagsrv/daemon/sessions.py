@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pagsrv.daemon.log import log
 from pagsrv.daemon.ways import Ways
-from pagsrv.errors import PagsrvError
+from pagsrv.errors import NoSession, PagsrvError
 from pagsrv.facts import RingFacts
 from pagsrv.kernel import keys
 from pagsrv.kernel.bpf import BpfFault
@@ -27,6 +27,7 @@ from pagsrv.proofs import kernel, possession
 
 if TYPE_CHECKING:
     from pagsrv.broker import Broker
+    from pagsrv.daemon.connection import Connection
     from pagsrv.daemon.daemon import Daemon
     from pagsrv.kernel.fd import Fd
     from pagsrv.kernel.peerkeyring import PeerKeyring
@@ -83,6 +84,22 @@ class Sessions:
         """The same for one who asks for a session: by whatever way answers."""
         record = self.ways.ask(sock)
         return None if record is None else self._judged(record, uid)
+
+    def at_first_call(self, connection: Connection) -> None:
+        """Believe the kernel on the session of *connection*'s peer, which nobody was asked about.
+
+        NoSession if nobody answers: its names would be looked for in another scope.
+        """
+        peer = connection.peer
+        given = self.of(connection.sock, peer.uid)
+        if given is None:
+            raise NoSession(
+                f"which session you are in is not known at this moment ({self.ways.why_not()}): "
+                "try again, or Attach and say which scopes you want"
+            )
+        self._daemon.broker.scopes.believe_kernel(peer, given)
+        connection.no_session = given.why
+        connection.witness = self.witness(peer, connection.sock) or connection.witness
 
     def _judged(self, record: PeerKeyring, uid: int) -> Given[Fd]:
         verdict = kernel.judge(record, self._daemon.wall)

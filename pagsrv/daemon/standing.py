@@ -25,7 +25,7 @@ _REQUEST_BYTES = 256 * 1024
 _LISTING_BYTES = 1 << 20
 _KINS = 64
 
-_Key = tuple[int, int, frozenset[int], tuple[Scope, ...]]
+_Key = tuple[int, int, frozenset[int], tuple[Scope, ...], bool]
 
 
 class Kin:
@@ -78,9 +78,12 @@ class StandingAnswers:
     def __init__(self) -> None:
         self._kins: dict[_Key, Kin] = {}
 
-    def of(self, peer: Peer) -> Kin:
-        """The kin of *peer*, as it is proved now."""
-        key = (peer.uid, peer.gid, peer.groups, peer.scopes)
+    def of(self, peer: Peer, *, unasked: bool = False) -> Kin:
+        """The kin of *peer*, as it is proved now.
+
+        *unasked*: whose session nobody was asked about; such have a kin among themselves.
+        """
+        key = (peer.uid, peer.gid, peer.groups, peer.scopes, unasked)
         kin = self._kins.get(key)
         if kin is None:
             if len(self._kins) >= _KINS:

@@ -3,8 +3,8 @@
 
 The law: what the configuration leaves out is not asked; a way that fails is left for the
 next one and looked for again once a second; none is waited for but once, at the start. An
-iterator takes a hundred times as long as SO_PEERKEYRING, so it is asked only when a session
-is asked for. It refuses to know what an answer is worth.
+iterator takes a hundred times as long as SO_PEERKEYRING, so it is asked only when a session may
+matter. It refuses to know what an answer is worth.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _LEFT_OUT = "not asked: the configuration leaves it out ([proofs] use)"
 _NOTHING = object()
 _NOT_NEEDED = "not asked: there is a better way"
 _PATIENCE = 1.0  # seconds for a thread to wait for its turn
+_BRIEFLY = 0.1  # the same for the loop: who asks all the time keeps nobody from being proved
 
 
 class Ways:
@@ -64,8 +65,14 @@ class Ways:
         return [*(["kernel"] if kernel else []), *(["possession"] if self.possession else [])]
 
     @property
+    def iterates(self) -> bool:
+        """Whether there is an iterator, which is asked later than at accept."""
+        return self._ready
+
+    @property
     def _ready(self) -> bool:
-        return self._asker is not None and self._asker.ready
+        asker = self._asker  # the loop may lose it while a thread looks
+        return asker is not None and asker.ready
 
     def views(self) -> list[Way]:
         """Every way, best first: whether it is taken, and by what or why not."""
@@ -78,7 +85,7 @@ class Ways:
             why = "asked as a peer connects" if self.kernel else "SO_PEERKEYRING is not answered"
             return Way(way, self.kernel, why)
         if way == "iterator":
-            return Way(way, self._ready, "asked when a session is asked for"
+            return Way(way, self._ready, "asked at the first call that may need it"
                        if self._ready else self._why)  # fmt: skip
         return Way(way, True, "asked where no better way answers; for sessions of its own uid")
 
@@ -110,7 +117,7 @@ class Ways:
     def ask(self, sock: Askable) -> PeerKeyring | None:
         """The kernel's record for the peer of *sock* by the best way; None if nobody answers."""
         try:
-            return self.at_once(sock) or self._by_iterator(sock, 0)
+            return self.at_once(sock) or self._by_iterator(sock, _BRIEFLY)
         except BpfFault as fault:
             self._lose(str(fault))
             return None

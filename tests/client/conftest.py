@@ -18,7 +18,7 @@ import pytest
 from tests.client.faces import AioFace, BlockingFace, Face
 from tests.conftest import make_short_directory
 from tests.installing import Installed, answering, nobody_answers
-from tests.running import KERNEL, Running, running_broker
+from tests.running import ITERATOR, KERNEL, Running, running_broker
 
 __all__ = ["answering", "nobody_answers"]
 
@@ -41,10 +41,14 @@ def own_broker(short_tmp: Path) -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture
-def kernel_broker(answering: Installed, short_tmp: Path) -> Iterator[Running]:  # noqa: ARG001
-    """A broker that the kernel tells sessions from its start."""
-    with running_broker(short_tmp, use=KERNEL) as running:
+@pytest.fixture(params=[KERNEL, ITERATOR])
+def kernel_broker(
+    request: pytest.FixtureRequest,
+    answering: Installed,  # noqa: ARG001
+    short_tmp: Path,
+) -> Iterator[Running]:
+    """A broker that the kernel tells sessions from its start, by each way it has."""
+    with running_broker(short_tmp, use=request.param) as running:
         yield running
 
 

@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from pagsrv.kernel import bpf, keys
-from tests.actors import Actor, turn_into
+from tests.actors import Actor, held, turn_into
 from tests.anybody import Anybody
 from tests.conftest import identity
 from tests.daemon import asking, members
@@ -29,11 +30,11 @@ from tests.daemon.test_behalf import session
 from tests.daemon.test_kernel_proof import connect_only, ended, session_of, watch, why_no_session
 from tests.daemon.waiting import until
 from tests.daemon.wire import Client, Parameters, post
-from tests.running import SECONDS, Running, running_broker
+from tests.running import ITERATOR, SECONDS, Running, running_broker
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
-ITERATOR = ("iterator",)
+
 BOTH = ("iterator", "possession")
 
 
@@ -109,17 +110,76 @@ def test_sessions_of_every_uid(root_board: Running, other_uid: int) -> None:
         assert three(members.refusal, "Open", name=f"{session(one)}/db") == "NoEntry"
 
 
-def test_asked_when_it_is_asked_for(root_board: Running, other_uid: int) -> None:
-    """Who attaches for nothing, or for the user scope alone, is in that and looks in no other."""
+def connect(dir: str, *, stream: bool = False) -> None:  # noqa: A002
+    """Connect, and call nothing."""
+    members.leave()
+    held["client"] = Client(dir, stream=stream)
+
+
+def test_who_calls_nothing_is_proved(root_board: Running, other_uid: int) -> None:
+    """At the first call that may need it; who attaches for the user scope is in that alone."""
     with Actor(other_uid) as actor:
         actor(members.join, root_board.dir)
         actor(members.put, "db")
-        assert session_of(actor(connect_only, root_board.dir)) is None
-        assert actor(members.refusal, "Open", name="db") == "NoEntry"
+        for stream in (False, True):
+            actor(connect, root_board.dir, stream=stream)
+            assert actor(members.read, "db") == b"text"
+        assert session_of(actor(connect_only, root_board.dir)) == {
+            "scope": session(actor), "proof": "kernel", "isolation": "isolated",
+        }  # fmt: skip
         assert actor(members.join, root_board.dir, "user") == [f"user:{other_uid}"]
         assert actor(members.refusal, "Open", name="db") == "NoEntry"
-        assert actor(members.do, "Attach")["nonce"] is None
+        actor(connect, root_board.dir)
+        assert actor(members.refusal, "Attach", scopes=["nonsense"]) == "InvalidParameter"
         assert actor(members.read, "db") == b"text"
+
+
+def test_what_others_were_answered_is_not_theirs(root_board: Running, other_uid: int) -> None:
+    """An answer that stands for the user scope is none to whose session was not asked about."""
+    with Actor(other_uid) as actor, Actor(other_uid) as other:
+        actor(members.join, root_board.dir)
+        actor(members.put, "db", b"session")
+        actor(members.put, "db", b"user", scope="user")
+        other(members.join, root_board.dir, "user")
+        assert other(members.read, "db") == b"user"
+        actor(connect, root_board.dir)
+        assert actor(members.read, "db", proved=["user"]) == b"user"
+        assert actor(members.read, "db") == b"session"
+        assert actor(members.refusal, "Open", name="db", proved=["user"]) == "NoSession"
+        assert actor(members.read, "db", proved=["session", "user"]) == b"session"
+        actor(connect, root_board.dir)
+        assert actor(members.read, "db", proved=["user", "session"]) == b"session"
+
+
+def test_nothing_is_looked_up_while_nobody_answers(root_board: Running, other_uid: int) -> None:
+    """Another scope's entry is not given instead; who attaches for that scope is served."""
+    with Actor(other_uid) as actor:
+        actor(members.join, root_board.dir)
+        actor(members.put, "db", scope="user")
+        actor(connect, root_board.dir)
+        os.kill(child_of(root_board), signal.SIGSTOP)
+        assert actor(members.refusal, "Open", name="db") == "NoSession"
+        assert actor(members.read, "db", proved=["user"]) == b"text"
+        actor(members.do, "Attach", scopes=["user"])
+        assert actor(members.read, "db") == b"text"
+
+
+def test_who_is_asked_about_all_the_time(
+    root_board: Running, other_uid: int, short_tmp: Path
+) -> None:
+    """Questions of others, from threads, keep nobody from being proved."""
+    short_tmp.chmod(0o777)
+    door = str(short_tmp / "door")
+    with Actor(other_uid) as asker, Actor(other_uid + 1) as actor:
+        asker(asking.listen, door)
+        asker(asking.connect, door)
+        asker(asking.accept)
+        asker(members.join, root_board.dir)
+        flood = threading.Thread(target=asker, args=(asking.flood, 1000))
+        flood.start()
+        proved = [actor(members.join, root_board.dir)[0] for _ in range(200)]
+        flood.join()
+        assert set(proved) == {session(actor)}
 
 
 def test_as_of_connect(root_board: Running, other_uid: int) -> None:
