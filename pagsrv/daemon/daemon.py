@@ -224,7 +224,7 @@ class Daemon:
         if session is not None:
             connection.witness = self.sessions.witness(peer, sock)
             connection.no_session = session.why
-        elif self.sessions.ways.iterates:
+        elif self.sessions.ways.tells:
             connection.ask_later()
         self.connections[peer.id] = connection
         try:

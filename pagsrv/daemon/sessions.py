@@ -130,7 +130,10 @@ class Sessions:
             return False
         if peer.uid == self._daemon.uid and peer.kernel.scope not in self._closed:
             return False
-        self._witnesses[peer.kernel.scope] = sock.dup()
+        try:
+            self._witnesses[peer.kernel.scope] = sock.dup()
+        except OSError:
+            return False  # no descriptor left: whoever is looked for later may do as well
         return True
 
     def _find_witness(self, scope: Scope) -> socket.socket | None:

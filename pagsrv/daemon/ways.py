@@ -10,6 +10,7 @@ matter. It refuses to know what an answer is worth.
 from __future__ import annotations
 
 import os
+import time
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ _LEFT_OUT = "not asked: the configuration leaves it out ([proofs] use)"
 _NOTHING = object()
 _NOT_NEEDED = "not asked: there is a better way"
 _PATIENCE = 1.0  # seconds for a thread to wait for its turn
+_AGAIN = 60.0  # seconds until what was in vain is tried once more
+_BEGINNING = 10.0  # seconds for a process to get its iterator, for which it waits on others
 _BRIEFLY = 0.1  # the same for the loop: who asks all the time keeps nobody from being proved
 
 
@@ -45,6 +48,7 @@ class Ways:
         self._asker: Asker | None = None
         self._ending: list[Asker] = []
         self._tried: object = _NOTHING
+        self._begun = 0.0
         self._why = _NOT_NEEDED
         self._turn = allocate_lock()  # one question at a time
         self.possession = "possession" in self._use
@@ -65,9 +69,9 @@ class Ways:
         return [*(["kernel"] if kernel else []), *(["possession"] if self.possession else [])]
 
     @property
-    def iterates(self) -> bool:
-        """Whether there is an iterator, which is asked later than at accept."""
-        return self._ready
+    def tells(self) -> bool:
+        """Whether the kernel tells of sessions; of a peer it did not tell of it is asked again."""
+        return self.kernel or self._ready
 
     @property
     def _ready(self) -> bool:
@@ -155,7 +159,7 @@ class Ways:
 
     def sweep(self) -> None:
         """Once a second: see what is there, take what is better, look for what was lost."""
-        self._ending = [asker for asker in self._ending if not asker.end()]
+        self._end()
         self.kernel = self._answered()
         if self.kernel:
             self._tried = _NOTHING
@@ -176,7 +180,10 @@ class Ways:
             return self.kernel  # no descriptors left to find out
 
     def _start(self) -> None:
-        """Have a child get its iterator, if that may come out otherwise than the last time."""
+        """Have a child get its iterator, if that may come out otherwise than the last time.
+
+        What stood in the way may have passed without a trace: once a minute it is tried anyhow.
+        """
         if "iterator" not in self._use:
             return
         from pagsrv.kernel import iterlink  # noqa: PLC0415 -- few brokers need it
@@ -188,9 +195,10 @@ class Ways:
         except OSError as error:
             there = None
             self._why = f"nobody gives an iterator at {path}: {error.strerror}"
-        if there == self._tried or not (there or self._root):
+        lately = time.monotonic() - self._begun < _AGAIN
+        if (there == self._tried and lately) or not (there or self._root):
             return
-        self._tried = there
+        self._tried, self._begun = there, time.monotonic()
         try:
             self._asker = iterlink.Asker(path, itself=self._root, wait=False)
         except BpfFault as fault:
@@ -209,6 +217,9 @@ class Ways:
             self._asker.begin(wait=wait)
         except BpfFault as fault:
             self._stop(str(fault))
+            return
+        if not self._ready and time.monotonic() - self._begun >= _BEGINNING:
+            self._stop("the process that was to read it does not begin")
 
     def _lose(self, why: str) -> None:
         log("the iterator is lost", why=why)
@@ -218,8 +229,17 @@ class Ways:
     def _stop(self, why: str) -> None:
         asker, self._asker = self._asker, None
         self._why = why
-        if asker is not None and not asker.end():
+        if asker is not None:
             self._ending.append(asker)
+            self._end()
+
+    def _end(self) -> None:
+        """End what is not asked any more, but never while a thread asks: its number lives on."""
+        if self._ending and self._turn.acquire(blocking=False):
+            try:
+                self._ending = [asker for asker in self._ending if not asker.end()]
+            finally:
+                self._turn.release()
 
     def close(self) -> None:
         """Ask nobody any more."""

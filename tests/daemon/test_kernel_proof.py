@@ -9,6 +9,7 @@ known is not allowed. It refuses to know possession (test_proofs.py does).
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tests.daemon import asking, members
 from tests.daemon.members import mine
 from tests.daemon.test_ends import Watcher
 from tests.daemon.waiting import until
-from tests.daemon.wire import Client, Parameters
+from tests.daemon.wire import Client, Parameters, Said
 from tests.installing import Installed
 from tests.running import KERNEL, Running, running_broker
 
@@ -351,6 +352,38 @@ def test_health_names_the_proofs(kernel_board: Running) -> None:
     """Best first."""
     with Client(kernel_board.dir) as client:
         assert client.do("Health")["proofs"] == ["kernel", "possession", "groups", "user"]
+
+
+def test_removed_a_moment_ago(answered: Installed, kernel_board: Running, other_uid: int) -> None:
+    """The broker has not noticed: who has not attached gets no other scope's entry instead."""
+    with Actor(other_uid) as actor:
+        actor(members.join, kernel_board.dir)
+        actor(members.put, "db", scope="user")
+        os.kill(kernel_board.pid, signal.SIGSTOP)
+        until(lambda: _state(kernel_board.pid) == "T", lambda: None, "it is stopped")
+        answered.remove()
+        try:
+            actor(_connect_and_ask, kernel_board.dir)
+            os.kill(kernel_board.pid, signal.SIGCONT)
+            with pytest.raises(Said, match="not known at this moment") as said:
+                actor(members.hear)
+            assert said.value.error == "NoSession"
+            actor(members.do, "Attach", scopes=["user"], changes=True)
+            assert actor(members.read, "db") == b"text"
+            actor(members.do, "Remove", name="db")
+        finally:
+            os.kill(kernel_board.pid, signal.SIGCONT)
+            answered.install()
+
+
+def _connect_and_ask(dir: str) -> None:  # noqa: A002
+    members.leave()
+    held["client"] = Client(dir)
+    members.ask("Open", name="db")
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
 
 
 def test_removed_and_installed_again(
