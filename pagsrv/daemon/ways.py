@@ -50,6 +50,7 @@ class Ways:
         self._tried: object = _NOTHING
         self._begun = 0.0
         self._why = _NOT_NEEDED
+        self._lost = False  # and whether there will be another is not known yet
         self._turn = allocate_lock()  # one question at a time
         self.possession = "possession" in self._use
         self.kernel = False
@@ -71,7 +72,7 @@ class Ways:
     @property
     def tells(self) -> bool:
         """Whether the kernel tells of sessions; of a peer it did not tell of it is asked again."""
-        return self.kernel or self._ready
+        return self.kernel or self._ready or self._lost
 
     @property
     def _ready(self) -> bool:
@@ -160,7 +161,8 @@ class Ways:
     def sweep(self) -> None:
         """Once a second: see what is there, take what is better, look for what was lost."""
         self._end()
-        self.kernel = self._answered()
+        was, self.kernel = self.kernel, self._answered()
+        self._lost = self._lost or was
         if self.kernel:
             self._tried = _NOTHING
             self._stop(_NOT_NEEDED)
@@ -184,6 +186,7 @@ class Ways:
 
         What stood in the way may have passed without a trace: once a minute it is tried anyhow.
         """
+        lost, self._lost = self._lost, False
         if "iterator" not in self._use:
             return
         from pagsrv.kernel import iterlink  # noqa: PLC0415 -- few brokers need it
@@ -204,7 +207,7 @@ class Ways:
         except BpfFault as fault:
             self._why = str(fault)
         else:
-            self._why = "it is being asked for"
+            self._why, self._lost = "it is being asked for", lost
 
     def _check(self, *, wait: bool = False) -> None:
         if self._asker is None:
@@ -225,9 +228,11 @@ class Ways:
         log("the iterator is lost", why=why)
         self._tried = _NOTHING
         self._stop(why)
+        self._lost = True
 
     def _stop(self, why: str) -> None:
         asker, self._asker = self._asker, None
+        self._lost = False
         self._why = why
         if asker is not None:
             self._ending.append(asker)

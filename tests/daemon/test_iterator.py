@@ -29,7 +29,7 @@ from tests.daemon import asking, members
 from tests.daemon.test_behalf import session
 from tests.daemon.test_kernel_proof import connect_only, ended, session_of, watch, why_no_session
 from tests.daemon.waiting import until
-from tests.daemon.wire import Client, Parameters, post
+from tests.daemon.wire import Client, Parameters, Said, post
 from tests.running import ITERATOR, SECONDS, Running, running_broker
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
@@ -162,6 +162,34 @@ def test_nothing_is_looked_up_while_nobody_answers(root_board: Running, other_ui
         assert actor(members.read, "db", proved=["user"]) == b"text"
         actor(members.do, "Attach", scopes=["user"])
         assert actor(members.read, "db") == b"text"
+
+
+def test_nothing_is_looked_up_until_there_is_another_reader(
+    root_board: Running, other_uid: int
+) -> None:
+    """Whoever connects meanwhile, without a word: its session's entry or none."""
+    with Client(root_board.dir) as client, Actor(other_uid) as actor:
+        actor(members.join, root_board.dir)
+        actor(members.put, "db", b"session")
+        actor(members.put, "db", b"user", scope="user")
+        first = child_of(root_board)
+        os.kill(first, signal.SIGKILL)
+        found = {actor(_found, root_board.dir)}
+        until(
+            lambda: iterator_of(client)["taken"] and child_of(root_board) != first,
+            lambda: found.add(actor(_found, root_board.dir)),
+            "there is another",
+        )
+        assert found <= {"NoSession", "session"}
+        assert actor(_found, root_board.dir) == "session"
+
+
+def _found(dir: str) -> str:  # noqa: A002
+    connect(dir)
+    try:
+        return members.read("db").decode()
+    except Said as said:
+        return said.error
 
 
 def test_who_is_asked_about_all_the_time(
