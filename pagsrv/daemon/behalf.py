@@ -113,7 +113,7 @@ class Behalf:
         shown = packet.fds[request.fd]
         _check(shown, "fd")
         try:
-            question = _Whose(self, asker, Fd(shown.dup().detach()))
+            question = _Whose(self, asker, self._daemon.second(shown))
         except OSError:
             raise QuotaExceeded("the broker has no descriptor left to ask with") from None
         waiting = [Packet(packet.data, packet.take(), packet.sender, packet.sender_pid)]

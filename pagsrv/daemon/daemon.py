@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from errno import EMFILE
 from fcntl import ioctl
 from functools import cached_property
 from struct import Struct
@@ -385,6 +386,14 @@ class Daemon:
 
     def _drop(self, effect: Drop[Fd]) -> None:
         self.drop((effect.handle,))
+
+    def second(self, fd: Fd) -> Fd:
+        """A second descriptor of *fd*, for a thread to close; OSError also near our own limit."""
+        made = Fd(fd.dup().detach())
+        if made.fileno() >= self.most_fds:
+            made.close()
+            raise OSError(EMFILE, os.strerror(EMFILE))
+        return made
 
     def drop(self, handles: Iterable[Fd]) -> None:
         """Nobody owns *handles* any more: close them once this batch of events is done."""

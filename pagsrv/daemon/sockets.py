@@ -83,7 +83,7 @@ class Sockets:
 
     def _ask(self, handle: Fd, uid: int, answer: Callable[[SocketView | None], None]) -> None:
         try:
-            own = Fd(handle.dup().detach())
+            own = self._daemon.second(handle)
         except OSError:
             answer(None)
             return

@@ -26,6 +26,7 @@ from tests.daemon import members
 from tests.daemon.conftest import House, descriptors
 from tests.daemon.waiting import exited, until
 from tests.daemon.wire import Client, Said, call, memory, post, text_of
+from tests.holding import locked
 from tests.running import Running, running_broker
 
 pytestmark = pytest.mark.kernel
@@ -128,6 +129,25 @@ def test_answers_that_wait_at_the_limit(tight: House) -> None:
         tight.health,
         "what was on its way is closed",
     )
+
+
+@pytest.mark.root
+def test_questions_that_wait_at_the_limit(tight: House) -> None:
+    """Each has a descriptor of its own while it waits for those that hang: never the last ones."""
+    with ExitStack() as kept:
+        poster = kept.enter_context(Client(tight.dir))
+        poster.attach("user")
+        clients = [kept.enter_context(Client(tight.dir)) for _ in range(22)]
+        for number, _ in enumerate(clients):
+            sock = kept.enter_context(socket.socket())
+            poster.do("Post", [sock.fileno()], name=f"socket {number}", fd=0, scope="user")
+            kept.enter_context(locked(sock))
+        before = descriptors(tight.broker.pid)
+        for number, client in enumerate(clients):
+            client.ask("Stat", {"name": f"socket {number}"})
+        tight.health()
+        assert before < descriptors(tight.broker.pid) <= 96 * 3 // 4
+        assert all(client.hear().fine()["entry"]["socket"] for client in clients)
 
 
 def test_half_messages_up_to_the_limit(tight: House) -> None:
