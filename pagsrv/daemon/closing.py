@@ -18,6 +18,10 @@ from contextlib import suppress
 from pagsrv.kernel.fd import Fd
 
 _MOST = 256
+_END = -1
+_TRIES, _TRY_SECONDS = 10, 0.1
+"""How long the end may take: a thread more for each that hangs."""
+
 _AT_ONCE = ("anon_inode:[pidfd]", "pidfd:", "anon_inode:[eventfd]")
 """What /proc/self/fd shows for files whose close takes no lock of anybody's: no path begins so."""
 
@@ -30,6 +34,7 @@ class Closer:
         self._threads = 0
         self._done = 0
         self._seen = 0
+        self._ended = threading.Semaphore(0)
 
     def close(self, number: int) -> None:
         """Close descriptor *number*, ours from now on, in its own time."""
@@ -43,6 +48,19 @@ class Closer:
         if done == self._seen and not self._numbers.empty():
             self._start()
 
+    def finish(self) -> None:
+        """At the end: have closed what waits for nobody.
+
+        A thread that cannot be ended, whoever it waits for, keeps what this process holds open.
+        """
+        if not self._threads:
+            return
+        self._numbers.put(_END)
+        for _ in range(_TRIES):
+            if self._ended.acquire(timeout=_TRY_SECONDS):
+                return
+            self._start()  # the others hang
+
     def _start(self) -> None:
         if self._threads < _MOST:
             # RuntimeError: no more threads for now; the next sweep tries again.
@@ -53,6 +71,9 @@ class Closer:
     def _work(self) -> None:
         while True:
             number = self._numbers.get()
+            if number == _END:
+                self._ended.release()
+                continue
             # Whatever close(2) says, the number is gone (EIO, EINTR).
             with suppress(OSError):
                 os.close(number)

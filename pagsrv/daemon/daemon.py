@@ -413,6 +413,7 @@ class Daemon:
         for entry in list(self.broker.board.store.entries()):
             self.carry_out(self.broker.board.end(entry, "removed"))
         self._close_all()
+        closer.finish()
         for sock in (*self._listeners, *self._kept):
             sock.close()
         self.sessions.close()

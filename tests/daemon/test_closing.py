@@ -8,6 +8,7 @@ whoever has it last (socket(7)), so it stands here for every file that does.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import struct
@@ -18,8 +19,11 @@ from errno import EMFILE
 import pytest
 
 from pagsrv.daemon.outbox import Outbox
+from pagsrv.kernel.fd import Fd
 from tests.daemon.conftest import House, descriptors
 from tests.daemon.wire import SECONDS, Client, memory
+from tests.holding import locked
+from tests.running import Running
 
 pytestmark = pytest.mark.kernel
 
@@ -64,6 +68,24 @@ def test_hanging_up_on_what_is_slow_to_close(
         os.kill(house.broker.pid, signal.SIGCONT)
         assert client.gone()
         assert other.do("Health")
+
+
+@pytest.mark.root
+def test_the_end_while_somebody_keeps_a_thread(broker: Running) -> None:
+    """That one cannot be ended, and all descriptors are its own, too: others' are closed."""
+    ours, theirs = map(Fd, os.pipe())
+    with ours, socket.socket() as sock, Client(broker.dir) as client:
+        client.attach("user")
+        client.do("Post", [sock.fileno()], name="kept", fd=0, scope="user")
+        with theirs:
+            client.do("Post", [theirs.fileno()], name="pipe", fd=0, scope="user")
+        with locked(sock):
+            client.ask("Stat", {"name": "kept"})
+            assert client.hear().fine()["entry"]["socket"]["unknown"]
+            broker.process.send_signal(signal.SIGTERM)
+            assert select.select([ours.fileno()], [], [], SECONDS)[0]
+            assert os.read(ours.fileno(), 1) == b""
+        assert broker.process.wait(SECONDS) == 0
 
 
 def test_no_room_for_what_waits() -> None:
