@@ -93,10 +93,14 @@ class Elsewhere:
         asked.running = True
         self._running[asked.question.uid] += 1
         self._questions.put(asked)
+        self._start()
+
+    def _start(self) -> None:
+        """One thread more, if there are fewer than questions."""
         if self._running.total() > self._threads < _MOST:
             import threading  # noqa: PLC0415 -- most brokers are never asked such a thing
 
-            # RuntimeError: no more threads for now; the next question tries again.
+            # RuntimeError: no more threads for now; the next sweep tries again.
             with suppress(RuntimeError):
                 threading.Thread(target=self._work, name="asking", daemon=True).start()
                 self._threads += 1
@@ -154,6 +158,7 @@ class Elsewhere:
                 asked.then(None)
         for asked in self._open:
             asked.seen = True
+        self._start()
 
     def close(self) -> None:
         """Ask nothing more; a thread that still waits ends with the process."""

@@ -12,6 +12,7 @@ import os
 import queue
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 KEPT_SECONDS = 60.0
 PATIENCE_SECONDS = 2.0
@@ -53,11 +54,16 @@ class GidNames:
             return
         self._asked[gid] = [waiting]
         self._questions.put(gid)
+        self._start()
+
+    def _start(self) -> None:
         if not self._running:
             import threading  # noqa: PLC0415 -- most brokers never meet such a gid
 
-            self._running = True
-            threading.Thread(target=self._work, name="gid names", daemon=True).start()
+            # RuntimeError: no more threads for now; the next question, or look, tries again.
+            with suppress(RuntimeError):
+                threading.Thread(target=self._work, name="gid names", daemon=True).start()
+                self._running = True
 
     def _work(self) -> None:
         import grp  # noqa: PLC0415 -- as above
@@ -100,6 +106,8 @@ class GidNames:
             waiting, self._asked[gid] = self._asked[gid], []
             for _, then in waiting:
                 then()
+        if self._asked:
+            self._start()
 
     def _silence(self, gid: int) -> None:
         if len(self._silent) >= _MOST:

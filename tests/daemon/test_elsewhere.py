@@ -16,6 +16,7 @@ from contextlib import closing
 import pytest
 
 from pagsrv.daemon.elsewhere import Elsewhere
+from pagsrv.daemon.gids import GidNames
 
 _SECONDS = 10
 
@@ -59,6 +60,17 @@ def elsewhere() -> Iterator[Elsewhere]:
     """One of the test's own."""
     with closing(Elsewhere()) as one:
         yield one
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """As with RLIMIT_NPROC or TasksMax used up, until it is undone."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    return monkeypatch
 
 
 def ask(elsewhere: Elsewhere, *gates: Gate) -> None:
@@ -120,6 +132,36 @@ def test_who_waits_behind_those_that_hang_is_given_up(elsewhere: Elsewhere) -> N
     ask(elsewhere, again)
     collect(elsewhere, again)
     assert again.told == [again]
+
+
+def test_no_thread_is_to_be_had_for_a_while(
+    elsewhere: Elsewhere, no_threads: pytest.MonkeyPatch
+) -> None:
+    """As many as may hang at once: they are asked once there is one, and so is what comes later."""
+    gates = [Gate(is_open=True) for _ in range(4)]
+    ask(elsewhere, *gates)
+    elsewhere.sweep()
+    elsewhere.sweep()
+    assert [gate.hung for gate in gates] == [1] * 4
+    no_threads.undo()
+    elsewhere.sweep()
+    collect(elsewhere, *gates)
+    again = Gate(is_open=True)
+    ask(elsewhere, again)
+    collect(elsewhere, again)
+
+
+def test_no_thread_is_to_be_had_for_a_gid(no_threads: pytest.MonkeyPatch) -> None:
+    """Nobody's connection ends by that, and it is asked once there is one."""
+    told: list[bool] = []
+    with closing(GidNames()) as gids:
+        gids.ask(0, lambda: told.append(True))
+        no_threads.undo()
+        gids.give_up()
+        assert select.select([gids.fileno()], [], [], _SECONDS)[0]
+        gids.collect()
+        assert told
+        assert gids.named(0)
 
 
 def test_a_bug_in_a_question_is_not_the_threads_end(
