@@ -10,7 +10,7 @@ refuses to know descriptors, clocks, randomness and sockets.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Generic, NamedTuple
 
 from pagsrv import changing, opening, posting
@@ -280,10 +280,14 @@ class Broker(Generic[H]):
                 effects += self.board.end(entry, deed)
         return effects + self.board.drain(when)
 
-    def overlooked(self, why: str, when: Moment) -> list[Effect[H]]:
-        """Nobody can say what processes have done: end whatever that may have ended."""
+    def overlooked(
+        self, why: str, when: Moment, pids: Container[int] | None = None
+    ) -> list[Effect[H]]:
+        """Nobody can say what processes have done, or those of *pids*: end what that may end."""
         effects: list[Effect[H]] = []
-        for process in list(self.board.store.processes.heeded.values()):
+        for pid, process in list(self.board.store.processes.heeded.items()):
+            if pids is not None and pid not in pids:
+                continue
             for entry, deeds in list(process.heeded_by.items()):
                 effects += self.board.end(entry, f"{', '.join(deeds)}: {why}")
         return effects + self.board.drain(when)

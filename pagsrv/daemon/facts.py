@@ -340,7 +340,7 @@ class Facts:
         if doers:
             # What was done before is no affair of this entry; it may end others of its poster.
             self._daemon.deeds.hear()
-            self._daemon.deeds.follow(doers)
+            self._daemon.deeds.follow(poster[0].uid, doers)
 
     @staticmethod
     def _doer(own: Fd | None, pidfd: Fd | None, given: Given[Fd]) -> Witness[Fd] | None:

@@ -272,6 +272,28 @@ def test_dropped_events_end_what_they_may_have_ended(
         assert watcher.ended(f"{name}four") == "exec"
 
 
+def test_who_floods_deafens_nobody_else(
+    house: House, client: Client, watcher: Watcher, other_uid: int, name: str
+) -> None:
+    """Each uid's own entries end; another's do not, and what happens then is told."""
+    with Doer() as doer, Actor(other_uid) as poster:
+        put(client, f"{name}flood", doer, "uid")
+        poster(members.join, house.dir)
+        poster(members.put, name, scope="user", until=[{"cond": "exec"}])
+        with standing_still(house):
+            doer.do("flood")
+        assert "dropped" in watcher.ended(f"{name}flood")
+        assert poster(members.refusal, "Stat", name=name) == ""
+        poster(members.do, "Remove", name=name)
+        poster(members.put, name, scope="user", until=[{"cond": "setsid"}])
+        poster(os.setsid)
+        until(
+            lambda: poster(members.refusal, "Stat", name=name) == "NoEntry",
+            house.health,
+            "the entry ends",
+        )
+
+
 def test_nobody_listens_for_nothing(
     house: House, client: Client, watcher: Watcher, name: str
 ) -> None:
@@ -336,9 +358,9 @@ def test_room_is_taken_by_what_is_on_the_board() -> None:
     deeds = Deeds(alone)  # type: ignore[arg-type]
     first, second = range(5_000_000, 5_003_000), range(6_000_000, 6_003_000)
     for numbers in (first, second, first):
-        deeds.follow({pid: {"exec"} for pid in numbers})
+        deeds.follow(0, {pid: {"exec"} for pid in numbers})
     with pytest.raises(QuotaExceeded, match="use exit or leader"):
-        deeds.follow({pid: {"exec"} for pid in range(5_000_000, 5_005_000)})
+        deeds.follow(0, {pid: {"exec"} for pid in range(5_000_000, 5_005_000)})
     assert alone.watched != []
     deeds.sweep()
     assert alone.watched == []
