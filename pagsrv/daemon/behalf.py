@@ -249,12 +249,11 @@ class Behalf:
         except PagsrvError as error:
             raise InvalidParameter("fd", str(error)) from None
 
-    def surely_named(self, gid: int) -> bool:
-        """Whether *gid* has a name; Unnamed if it was not looked up yet. For any thread."""
-        named = self._daemon.gids.named(gid)
-        if named is None:
+    def surely_named(self, gid: int) -> bool | None:
+        """As `named`; Unnamed if it is still to be looked up. For any thread."""
+        if self._daemon.gids.is_to_be_asked(gid):
             raise Unnamed(gid)
-        return named
+        return self._daemon.gids.named(gid)
 
 
 def _tell(connection: Connection, packet: Packet, told: object) -> None:

@@ -15,7 +15,7 @@ from _thread import allocate_lock
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pagsrv.daemon.log import log
 
@@ -33,6 +33,12 @@ class Question(Protocol):
 
     def drop(self) -> None:
         """It will not be asked: let go, in the loop."""
+
+
+class _Bug(NamedTuple):
+    """What a question raised; an exception that it returned is an answer."""
+
+    error: Exception
 
 
 class _Asked:
@@ -111,7 +117,7 @@ class Elsewhere:
             try:
                 answer = asked.question.run()
             except Exception as error:  # noqa: BLE001 -- a bug of that question's alone
-                answer = error
+                answer = _Bug(error)
             self._answers.put((asked, answer))
             with self._lock:
                 if self._wake >= 0:
@@ -126,8 +132,8 @@ class Elsewhere:
         while not self._answers.empty():
             asked, answer = self._answers.get()
             self._end(asked)
-            if isinstance(answer, Exception):
-                log("bug", why=repr(answer))
+            if isinstance(answer, _Bug):
+                log("bug", why=repr(answer.error))
                 answer = None
             asked.then(answer)
 

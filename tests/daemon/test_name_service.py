@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.actors import Actor, held
-from tests.daemon import members
+from tests.daemon import asking, members
 from tests.daemon.waiting import until
 from tests.daemon.wire import Client, post
 from tests.running import Running, running_broker
@@ -88,3 +88,17 @@ def test_several_groups_are_not_looked_up(deaf: Running, other_uid: int) -> None
         threads = os.listdir(f"/proc/{deaf.pid}/task")
         assert neighbour.do("Health")
     assert len(threads) == 1, "nobody was sent to ask"
+
+
+def test_who_asks_whose_it_is(deaf: Running, other_uid: int, short_tmp: Path) -> None:
+    """Nobody trusted, so that a thread is sent to ask: it waits no longer than others."""
+    short_tmp.chmod(0o777)
+    path = str(short_tmp / "door")
+    with Actor(other_uid) as asker, Actor(other_uid, groups=(PAG,)) as shown:
+        asker(members.join, deaf.dir, "user")
+        asker(asking.listen, path)
+        shown(asking.connect, path)
+        asker(asking.accept)
+        pag = asker(asking.whois)["pag"]
+        assert pag.value is None
+        assert "is not known: the name service does not say" in pag.why

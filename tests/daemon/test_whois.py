@@ -25,6 +25,7 @@ from tests.running import Running, running_broker
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
 PAG = 0x41000000 + 815
+_NEW_PAG = 0x41000000 + 31337
 FACTS = [
     "session", "keyring", "mask", "isolation", "pag", "uid", "gid", "groups", "process", "alive",
     "pid", "audit-session", "login-uid", "cgroup", "logind-session",
@@ -187,10 +188,21 @@ def test_trusted_group(short_tmp: Path, other_uid: int) -> None:
             other(asking.whois_process, root.pid)
 
 
+def test_pag_that_was_not_looked_up_yet(kernel_board: Running, other_uid: int, door: str) -> None:
+    """Whether its group has a name is found out for askers that are not trusted, too."""
+    with Actor(other_uid) as asker, Actor(other_uid, groups=(_NEW_PAG,)) as shown:
+        asker(members.join, kernel_board.dir, "user")
+        asker(asking.listen, door)
+        assert ask(asker, shown, door)["pag"].value == f"pag:{_NEW_PAG}"
+
+
+@pytest.mark.parametrize("trusted", [True, False])
 @pytest.mark.parametrize("kind", asking.ODD)
-def test_what_has_no_peer(kernel_board: Running, kind: str) -> None:
+def test_what_has_no_peer(
+    kernel_board: Running, other_uid: int, kind: str, *, trusted: bool
+) -> None:
     """Datagram, TCP, unconnected and listening sockets, and what is none, are refused."""
-    with Actor() as asker:
+    with Actor(0 if trusted else other_uid) as asker:
         asker(members.join, kernel_board.dir, "user")
         assert asker(asking.refused_odd, kind, "Whois", "fd") == "fd"
 
