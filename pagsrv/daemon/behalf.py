@@ -157,6 +157,13 @@ class Behalf:
             # client's own end have none, and the kernel would name their maker, or who listens.
             if not sock.getsockname():
                 raise InvalidParameter("on_behalf_of", "show a connection that was accepted")
+            # Who listens has a name always, so that a client's own end, bound itself, has two.
+            if _peer_is_named(sock):
+                raise InvalidParameter(
+                    "on_behalf_of",
+                    "both ends of this connection have a name, so that it may be the client's end: "
+                    "show one whose client has not bound its own",
+                )
             try:
                 found = identify_shown(sock)
             except PagsrvError as error:
@@ -262,6 +269,13 @@ def _tell(connection: Connection, packet: Packet, told: object) -> None:
         connection.judge(Given(handles=packet.take(), known=told))
     else:
         connection.refuse(told if isinstance(told, Refused) else TimedOut(_KEPT_BUSY))
+
+
+def _peer_is_named(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.getpeername())
+    except OSError:
+        return False  # not connected, which is said elsewhere
 
 
 def _check(shown: Fd, parameter: str) -> None:

@@ -296,7 +296,7 @@ def test_what_has_no_peer(asker: Actor, kind: str) -> None:
     assert asker(asking.refused_odd, kind, "Open", "on_behalf_of", **parameters) == "on_behalf_of"
 
 
-@pytest.mark.parametrize("kind", ["pair", "client"])
+@pytest.mark.parametrize("kind", ["pair", "client", "bound client"])
 def test_what_was_not_accepted(asker: Actor, kind: str) -> None:
     """A socketpair and the asker's own end: the kernel would name their maker, or who listens."""
     assert asker(_refused_end, kind) == "on_behalf_of"
@@ -309,6 +309,8 @@ def _refused_end(kind: str) -> str:
             sock, other = socket.socketpair()
         else:
             sock = socket.socket(socket.AF_UNIX, door.listener.type)
+            if kind == "bound client":
+                sock.bind("")
             sock.connect(door.path)
             other = door.accept()
         kept.enter_context(sock)
