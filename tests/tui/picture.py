@@ -82,6 +82,7 @@ def main() -> None:
     finally:
         shutil.rmtree(tmp)
     shown = picture.replace(f"{tmp}/b", MACHINE).replace(str(tmp), "/var/log")
+    shown = re.sub(r"/tmp/pagsrv-\w+…", "/var/log/app.log", shown)  # cut off, and as wide
     shown = re.sub(r"@font-face \{.*?\}\s*", "", shown, flags=re.DOTALL)  # fonts from elsewhere
     lines = [line.rstrip() for line in shown.split("\n")]
     PICTURE.write_text("\n".join(lines) + "\n")

@@ -7,6 +7,7 @@ place, so that the cursor never jumps. It refuses to know entries.
 
 from __future__ import annotations
 
+from rich.style import Style
 from rich.text import Text
 from textual.message import Message
 from textual.widgets import Tree
@@ -58,6 +59,13 @@ class SpaceTree(Tree[str | None]):
         self.guide_depth = 2
         if marks is words.ASCII:
             self.ICON_NODE, self.ICON_NODE_EXPANDED = "+ ", "- "
+
+    def render_label(self, node: TreeNode[str | None], base_style: Style, style: Style) -> Text:
+        """A label in its own colours; Textual's would paint *style* over them."""
+        icon = self.ICON_NODE_EXPANDED if node.is_expanded else self.ICON_NODE
+        text = Text.assemble(node.label)  # a copy
+        text.stylize_before(style)
+        return Text.assemble((icon if node.allow_expand else "", base_style), text)
 
     def on_mount(self) -> None:
         """The board's own line."""
