@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from board import measure
 
 import pagsrv
+from pagsrv.kernel import giver as kernel_giver
 from pagsrv.kernel import iterlink, keys
 from pagsrv.proofs import whois
 
@@ -76,7 +77,7 @@ def asker() -> Iterator[iterlink.Asker]:
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "giver")
         with (
-            iterlink.Giver() as giver,
+            kernel_giver.Giver() as giver,
             socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
         ):
             listener.bind(path)
@@ -87,7 +88,7 @@ def asker() -> Iterator[iterlink.Asker]:
 
 
 @contextmanager
-def asked_later(giver: iterlink.Giver, listener: socket.socket) -> Iterator[None]:
+def asked_later(giver: kernel_giver.Giver, listener: socket.socket) -> Iterator[None]:
     """Give once, from a process of its own."""
     pid = os.fork()
     if pid == 0:
