@@ -124,7 +124,9 @@ rm -f "$site/distutils-precedence.pth"
 sh contrib/bpf/build.sh
 
 # Byte code is made now: a user who may not write here would compile at every start.
-"$venv/bin/python" -m compileall -q pagsrv >&2
+for tree in pagsrv tui; do
+    if [ -d "$tree" ]; then "$venv/bin/python" -m compileall -q "$tree" >&2; fi
+done
 
 # Clients of other uids run what is here, as far as the directories above let them.
 if [ "$(id -u)" -eq 0 ]; then
