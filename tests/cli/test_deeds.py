@@ -65,7 +65,7 @@ def test_why_not(deaf: Running, name: str) -> None:
             assert said.status == 2
             assert "in the first network namespace only; run the broker outside" in said.err
         assert login("stat", name).status == 3
-        login.must("post", name, "--empty", "--until", "leader", "--until", "ttl=60")
+        login.must("post", name, "--empty", "--until", "exit", "--until", "ttl=60")
         found = {one["check"]: one for one in login("doctor", "--json").objects()}
         assert found["its --until"]["found"] == "not to be had: exec, setsid, uid"
         assert "first network namespace" in found["its --until"]["do"]

@@ -395,7 +395,7 @@ def _exits(broker: Running, client: Client, doer: Doer, name: str) -> None:
     """The other conditions are served there as ever."""
     with Client(broker.dir) as other:
         watcher = Watcher(other)
-        put(client, name, doer, "exit", "leader")
+        put(client, name, doer, "exit", "ttl=60")
         doer.kill()
         assert watcher.ended(name) == "exit"
 
