@@ -41,7 +41,7 @@ want=$({
     printf '%s %s\n' "$root" "$shared"
     readlink -f "$python"
     cat pyproject.toml contrib/constraints.txt contrib/setup.sh
-    cat contrib/bpf/build.sh contrib/bpf/*.c contrib/c/peerkeyring.h
+    cat contrib/bpf/build.sh contrib/bpf/*.c contrib/c/Makefile contrib/c/*.[ch] contrib/c/*.mk
 } | sha256sum)
 want=${want%% *}
 
@@ -53,9 +53,12 @@ esac
 
 # ---- packages of the system ------------------------------------------------------------------
 
-packages='python3 python3-venv python3-dev gcc libc6-dev libkeyutils-dev keyutils libbpf1'
+packages='python3 python3-venv python3-dev gcc make libc6-dev libkeyutils-dev keyutils libbpf1'
 if [ "$kind" = test ]; then
     packages="$packages git socat tmux clang libbpf-dev"
+    # The doors are tried with programs that know nothing of pagsrv.
+    packages="$packages busybox-static musl-tools valgrind fuse3 libfuse3-dev pkg-config"
+    packages="$packages openssh-client openssh-server nginx-light s6 systemd strace"
     # The gssd example is tested against a KDC of its own; its package gssapi is built here.
     packages="$packages util-linux libkrb5-dev krb5-kdc krb5-admin-server krb5-user"
 fi
@@ -75,6 +78,8 @@ if command -v dpkg-query >/dev/null 2>&1; then
         fi
         say "installing$absent."
         export DEBIAN_FRONTEND=noninteractive
+        # Of the servers among them the tests start their own: in runlevel 1 none is started here.
+        export RUNLEVEL=1
         # shellcheck disable=SC2086  # a list of words
         apt-get install -qq -y --no-install-recommends $absent >/dev/null 2>&1 9<&- || {
             apt-get update -qq >&2 9<&-
@@ -122,6 +127,9 @@ if [ -d tui/pagsrv_tui ]; then printf '%s\n' "$root/tui" >"$site/pagsrv_tui.pth"
 rm -f "$site/distutils-precedence.pth"
 
 sh contrib/bpf/build.sh
+
+# The doors' programs and the C library, to where the command looks for them: beside itself.
+make --silent -C contrib/c install PREFIX="$venv" >&2 9<&-
 
 # Byte code is made now: a user who may not write here would compile at every start.
 for tree in pagsrv tui; do
