@@ -154,10 +154,11 @@ def test_members_are_counted_by_the_service(members: Members) -> None:  # noqa: 
     (line,) = (one for one in unit.split("\n") if one.startswith("CapabilityBoundingSet="))
     kept = [f"+{name.removeprefix('CAP_').lower()}" for name in line.partition("=")[2].split()]
     counting = "from pagsrv.kernel.members import Members; print(sum(Members().counts().values()))"
-    done = subprocess.run(
-        ["setpriv", f"--bounding-set={','.join(['-all', *kept])}", "--no-new-privs",
-         sys.executable, "-W", "ignore", "-c", counting],
-        cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False,
-    )  # fmt: skip
+    with Actor():
+        done = subprocess.run(
+            ["setpriv", f"--bounding-set={','.join(['-all', *kept])}", "--no-new-privs",
+             sys.executable, "-W", "ignore", "-c", counting],
+            cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > 0
