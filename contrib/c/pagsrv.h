@@ -29,6 +29,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define PAGSRV_NAME_MAX 255	/* bytes of a name, without its NUL */
 #define PAGSRV_OPEN_MAX 253	/* names of one pagsrv_open_many() */
@@ -131,6 +132,7 @@ int pagsrv_whois(struct pagsrv *board, int sock, struct pagsrv_identity *identit
 char *pagsrv_call(struct pagsrv *board, const char *method, const char *parameters,
 		  const int *fds, size_t count, int *received, size_t *got);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
