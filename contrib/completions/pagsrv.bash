@@ -17,6 +17,7 @@ _pagsrv_options() {
                 --until= --label= --json -v --verbose
             ;;
         open | take | connect) echo --scope= ;;
+        exec) echo --at= --preload ;;
         ls) echo -l --long --all --scope= --json ;;
         stat) echo --scope= --json ;;
         rm | mv | setperm) echo --scope= --expect= ;;
@@ -41,14 +42,14 @@ _pagsrv_values() {
             ;;
         --dial | --listen) mapfile -t COMPREPLY < <(compgen -W 'tcp: unix:' -- "$cur") ;;
         --open | --config) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
-        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+        --dir | --at) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
         *) COMPREPLY=() ;;
     esac
 }
 
 _pagsrv() {
-    local commands='broker session pagsh whoami post open take connect ls stat rm mv setperm
-        timeout grant ungrant wait watch tui whois peerkeyring doctor'
+    local commands='broker session pagsh whoami post open take exec connect ls stat rm mv
+        setperm timeout grant ungrant wait watch tui whois peerkeyring doctor'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' options place word
     COMPREPLY=()

@@ -176,6 +176,25 @@ COMMANDS: tuple[Command, ...] = (
         (("pagsrv take job -- worker", "of many workers, one gets it"),), command="must",
     ),
     Command(
+        "exec",
+        "run a command that sees the board as files",
+        "entering:run",
+        "[--at PATH] [--preload] -- CMD...",
+        "In CMD and its children, opening /srv/NAME opens the entry NAME, `echo 3 > /srv/NAME` "
+        "posts descriptor 3, and cat, rm, mv, ls and test work on the names. With --preload, CMD "
+        "is given a library that does so (LD_PRELOAD): nothing else is needed, and every other "
+        "path costs nothing, but programs that are linked statically, have another C library, or "
+        "get rights by being executed (sudo) are not reached.",
+        (
+            Argument("--at", "where the board is (default: /srv)", "PATH"),
+            Argument("--preload", "by a library that CMD loads", kind="flag"),
+            Argument("CMD", "the command and its arguments, after --"),
+        ),
+        (("pagsrv exec --preload -- sh -c 'exec 3</etc/motd; echo 3 > /srv/motd'", "post a file"),
+         ("pagsrv exec --preload -- cat /srv/motd", "and read it")),
+        command="must",
+    ),
+    Command(
         "connect",
         "join stdin and stdout to an entry",
         "splicing:connect",
