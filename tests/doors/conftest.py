@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""What the doors' tests share: a broker, two sessions at it, and a program of no kind.
+
+The law: as in the command line's tests, whose broker and sessions these are. It refuses to
+know which door is tried.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import broker, login, name, other
+from tests.conftest import make_short_directory
+
+__all__ = ["broker", "login", "name", "other"]
+
+SUBJECT = Path(__file__).with_name("subject.c")
+
+
+@pytest.fixture(scope="session")
+def built() -> Iterator[Path]:
+    """A directory for programs, which every uid may run."""
+    path = make_short_directory()
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def subject(built: Path) -> str:
+    """The path of subject.c's program."""
+    made = built / "subject"
+    subprocess.run(
+        ["cc", "-O1", "-D_GNU_SOURCE", "-pthread", "-o", str(made), str(SUBJECT)], check=True
+    )
+    return str(made)

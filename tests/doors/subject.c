@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+/* A program that knows nothing of pagsrv, and does with paths what programs do.
+ *
+ * The law: each command does one thing, and says what came of it; the status is 0, or 1 with
+ * errno's name on stderr.  It refuses to know what a path stands for.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define THREADS 8
+
+static int failed(const char *what)
+{
+    fprintf(stderr, "%s: %s\n", what, strerrorname_np(errno));
+    return 1;
+}
+
+static int descriptors(void)
+{
+    int count = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+static int show(int fd)
+{
+    char text[256];
+    ssize_t size = pread(fd, text, sizeof(text), 0);
+
+    return size < 0 ? failed("pread") : fwrite(text, 1, (size_t)size, stdout) != (size_t)size;
+}
+
+static int stream(char **words)
+{
+    FILE *file = fopen(words[0], "r");
+    char line[256];
+
+    if (!file)
+        return failed("fopen");
+    while (fgets(line, sizeof(line), file))
+        fputs(line, stdout);
+    return fclose(file) ? failed("fclose") : 0;
+}
+
+/* NUMBER by way of stdio: what is written leaves libc in fclose(3). */
+static int print(char **words)
+{
+    FILE *file = fopen(words[0], "w");
+
+    if (!file)
+        return failed("fopen");
+    fprintf(file, "%s\n", words[1]);
+    return fclose(file) ? failed("fclose") : 0;
+}
+
+/* The same, by a stream that is open for something else before, and left to exit(3). */
+static int reopen(char **words)
+{
+    int fd = dup(0);
+
+    if (!freopen(words[0], "w", stdout))
+        return failed("freopen");
+    printf("%d\n", fd);
+    return 0;
+}
+
+static int flags(char **words)
+{
+    int kept = open(words[0], O_RDONLY), closed = open(words[0], O_RDWR | O_CLOEXEC | O_NONBLOCK);
+
+    if (kept < 0 || closed < 0)
+        return failed("open");
+    printf("%d %d %s %s\n", fcntl(kept, F_GETFD), fcntl(closed, F_GETFD),
+           fcntl(closed, F_GETFL) & O_NONBLOCK ? "nonblock" : "block",
+           (fcntl(closed, F_GETFL) & O_ACCMODE) == O_RDONLY ? "r" : "rw");
+    return 0;
+}
+
+static int lowest(char **words)
+{
+    close(0);
+    printf("%d\n", open(words[0], O_RDONLY));
+    return 0;
+}
+
+static int again(char **words)
+{
+    int count = atoi(words[1]), before = 0;
+
+    for (int i = 0; i <= count; i++) {
+        int fd = open(words[0], O_RDONLY);
+
+        if (fd < 0)
+            return failed("open");
+        close(fd);
+        before = before ? before : descriptors();
+    }
+    printf("%d\n", descriptors() - before);
+    return 0;
+}
+
+static int time_of(char **words)
+{
+    int count = atoi(words[1]);
+    struct timespec from, to;
+
+    close(open(words[0], O_RDONLY));
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    for (int i = 0; i < count; i++)
+        close(open(words[0], O_RDONLY));
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    printf("%.0f\n", ((double)(to.tv_sec - from.tv_sec) * 1e9 + (double)(to.tv_nsec - from.tv_nsec)) / count);
+    return 0;
+}
+
+/* Every number from 3 up is closed, and has a file of this program's afterwards. */
+static int close_all(char **words)
+{
+    int fd = open(words[0], O_RDONLY), mine;
+
+    if (fd < 0)
+        return failed("open");
+    closefrom(3);
+    while ((mine = open("/etc/passwd", O_RDONLY)) >= 0 && mine < 600)
+        ;
+    close(mine);
+    fd = open(words[0], O_RDONLY);
+    if (fd < 0)
+        return failed("open again");
+    for (mine = 3; mine < 600; mine++)
+        if (fcntl(mine, F_GETFD) < 0)
+            return failed("a descriptor of this program is gone");
+    return show(fd);
+}
+
+static int children(char **words)
+{
+    int status;
+
+    for (int i = 0; i < 3; i++) {
+        int fd = open(words[0], O_RDONLY), count = descriptors();
+        pid_t child;
+
+        if (fd < 0)
+            return failed("open");
+        fflush(stdout);
+        child = fork();
+        if (child == 0) {
+            close(fd);
+            if (descriptors() > count - 2)
+                _exit(2);
+            fd = open(words[0], O_RDONLY);
+            _exit(fd < 0 ? failed("open in the child") : (show(fd), fflush(stdout), 0));
+        }
+        if (waitpid(child, &status, 0) != child || status)
+            return failed("child");
+    }
+    return 0;
+}
+
+static int vforked(char **words)
+{
+    int fd = open(words[0], O_RDONLY), status, count;
+    pid_t child;
+
+    if (fd < 0)
+        return failed("open");
+    count = descriptors();
+    child = vfork();
+    if (child == 0) {
+        fd = open(words[0], O_RDONLY);
+        _exit(fd < 0);
+    }
+    waitpid(child, &status, 0);
+    fd = open(words[0], O_RDONLY);
+    if (fd < 0 || status || descriptors() != count + 1)
+        return failed("vfork");
+    return show(fd);
+}
+
+static void *opening(void *path)
+{
+    for (int i = 0; i < 200; i++) {
+        int fd = open(path, O_RDONLY);
+        struct stat found;
+
+        if (fd < 0 || stat(path, &found) < 0)
+            return path;
+        close(fd);
+    }
+    return NULL;
+}
+
+static int threads(char **words)
+{
+    pthread_t thread[THREADS];
+    void *wrong = NULL;
+
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&thread[i], NULL, opening, words[0]);
+    for (int i = 0; i < 20; i++) {
+        pid_t child = fork();
+
+        if (child == 0)
+            _exit(opening(words[0]) != NULL);
+        waitpid(child, NULL, 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        void *one;
+
+        pthread_join(thread[i], &one);
+        wrong = wrong ? wrong : one;
+    }
+    return wrong ? failed("a thread") : 0;
+}
+
+/* What is written to one handle: each of the numbers in turn, with what came of it. */
+static int numbers(char **words)
+{
+    int fd = open(words[0], O_WRONLY | O_CREAT, 0600);
+
+    if (fd < 0)
+        return failed("open");
+    for (words++; *words; words++) {
+        ssize_t done = write(fd, *words, strlen(*words));
+
+        printf("%s\n", done < 0 ? strerrorname_np(errno) : "0");
+    }
+    return 0;
+}
+
+static int offset(char **words)
+{
+    int fd = open(words[0], O_WRONLY | O_CREAT, 0600);
+
+    printf("%s\n", pwrite(fd, "0", 1, 1) < 0 ? strerrorname_np(errno) : "0");
+    printf("%s\n", pwrite(fd, "0", 1, 0) < 0 ? strerrorname_np(errno) : "0");
+    return 0;
+}
+
+/* The library's own connection: the one socket above 400. */
+static int own(char **words)
+{
+    char text[20];
+    int fd = open(words[0], O_WRONLY | O_CREAT, 0600), one;
+
+    for (one = 399; one < 1024 && fcntl(one, F_GETFD) < 0; one++)
+        ;
+    snprintf(text, sizeof(text), "%d", one);
+    printf("%s\n", write(fd, text, strlen(text)) < 0 ? strerrorname_np(errno) : "0");
+    return 0;
+}
+
+/* A new session, in this process: what the old one has is out of reach. */
+static int rejoin(char **words)
+{
+    if (open(words[0], O_RDONLY) < 0)
+        return failed("open");
+    if (syscall(SYS_keyctl, 1, NULL) < 0)
+        return failed("keyctl");
+    if (open(words[0], O_RDONLY) >= 0)
+        return failed("still there");
+    puts(strerrorname_np(errno));
+    return 0;
+}
+
+static int kinds(char **words)
+{
+    struct stat found;
+    struct statx more;
+
+    errno = 0;
+    if (stat(words[0], &found) || lstat(words[0], &found) ||
+        fstatat(AT_FDCWD, words[0], &found, AT_SYMLINK_NOFOLLOW) ||
+        statx(AT_FDCWD, words[0], 0, STATX_BASIC_STATS, &more) || access(words[0], R_OK) ||
+        faccessat(AT_FDCWD, words[0], F_OK, AT_EACCESS) || euidaccess(words[0], R_OK) || errno)
+        return failed("stat");
+    printf("%o %o %d\n", found.st_mode, more.stx_mode, (int)found.st_uid);
+    return 0;
+}
+
+static const struct command {
+    const char *name;
+    int (*run)(char **words);
+} commands[] = {
+    { "stream", stream }, { "print", print }, { "reopen", reopen }, { "flags", flags },
+    { "lowest", lowest }, { "again", again }, { "time", time_of }, { "close_all", close_all },
+    { "children", children }, { "vforked", vforked }, { "threads", threads },
+    { "numbers", numbers }, { "offset", offset }, { "own", own }, { "rejoin", rejoin },
+    { "kinds", kinds },
+};
+
+int main(int count, char **words)
+{
+    for (size_t i = 0; i < sizeof(commands) / sizeof(*commands) && count > 2; i++)
+        if (strcmp(words[1], commands[i].name) == 0)
+            return commands[i].run(words + 2);
+    errx(2, "which command, of which path?");
+}
