@@ -6,7 +6,7 @@
  *      preload_board.c     the connection, kept from call to call
  *      preload_handle.c    what is written to an entry that is empty
  *      preload_open.c, preload_stdio.c, preload_stat.c, preload_names.c, preload_dir.c,
- *      preload_write.c, preload_exec.c     the functions that stand before libc's
+ *      preload_never.c, preload_write.c, preload_exec.c     the functions that stand before libc's
  *
  * The law: a path that is not ours goes to libc untouched, after one comparison; ours never does.
  * errno is set by failures only.  Nothing is printed, no thread or process is started, no signal is

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* What changes names: unlink(2), rename(2), chdir(2), and all that an entry is not for.
+/* What changes names, and where names are looked up: unlink(2), rename(2), chdir(2).
  *
- * The law: an entry is removed and renamed with the caller's rights on the board; it is never
- * moved out of --at or into it (EXDEV), linked, made a directory, or changed by its path (EPERM).
- * It refuses to know what was posted.
+ * The law: an entry is removed and renamed with the caller's rights on the board, and never moved
+ * out of --at or into it (EXDEV).  It refuses to know what was posted.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "preload.h"
@@ -149,92 +147,3 @@ DOOR int fchdir(int fd)
         door_moved(door_is_directory(fd));
     return answer;
 }
-
-/* ---- what an entry is not for -------------------------------------------------------------- */
-
-DOOR int mkdir(const char *path, mode_t mode)
-{
-    const char *name = door_name(path);
-
-    if (!name)
-        return NEXT(mkdir)(path, mode);
-    return failed(door_access(name, F_OK) < 0 ? EPERM : EEXIST);
-}
-
-DOOR int mkdirat(int dir, const char *path, mode_t mode)
-{
-    const char *name = door_name_at(dir, path);
-
-    if (!name)
-        return NEXT(mkdirat)(dir, path, mode);
-    return failed(door_access(name, F_OK) < 0 ? EPERM : EEXIST);
-}
-
-DOOR int link(const char *path, const char *to)
-{
-    return door_name(path) || door_name(to) ? failed(EPERM) : NEXT(link)(path, to);
-}
-
-DOOR int linkat(int dir, const char *path, int to_dir, const char *to, int flags)
-{
-    return door_name_at(dir, path) || door_name_at(to_dir, to)
-               ? failed(EPERM) : NEXT(linkat)(dir, path, to_dir, to, flags);
-}
-
-DOOR int symlink(const char *target, const char *path)
-{
-    return door_name(path) ? failed(EPERM) : NEXT(symlink)(target, path);
-}
-
-DOOR int symlinkat(const char *target, int dir, const char *path)
-{
-    return door_name_at(dir, path) ? failed(EPERM) : NEXT(symlinkat)(target, dir, path);
-}
-
-DOOR int chmod(const char *path, mode_t mode)
-{
-    return door_name(path) ? failed(EPERM) : NEXT(chmod)(path, mode);
-}
-
-DOOR int truncate(const char *path, off_t size)
-{
-    return door_name(path) ? failed(EPERM) : NEXT(truncate)(path, size);
-}
-
-static ssize_t no_link(const char *name)
-{
-    return door_access(name, F_OK) < 0 ? -1 : failed(EINVAL);
-}
-
-DOOR ssize_t readlink(const char *path, char *target, size_t size)
-{
-    const char *name = door_name(path);
-
-    return name ? no_link(name) : NEXT(readlink)(path, target, size);
-}
-
-DOOR ssize_t readlinkat(int dir, const char *path, char *target, size_t size)
-{
-    const char *name = door_name_at(dir, path);
-
-    return name ? no_link(name) : NEXT(readlinkat)(dir, path, target, size);
-}
-
-/* ls -l asks for access control lists; there are none. */
-#define GETXATTR(function)                                                      \
-    DOOR ssize_t function(const char *path, const char *which, void *value, size_t size) \
-    {                                                                           \
-        return door_name(path) ? failed(ENOTSUP)                                \
-                               : NEXT(function)(path, which, value, size);      \
-    }
-
-#define LISTXATTR(function)                                                     \
-    DOOR ssize_t function(const char *path, char *names, size_t size)           \
-    {                                                                           \
-        return door_name(path) ? failed(ENOTSUP) : NEXT(function)(path, names, size); \
-    }
-
-GETXATTR(getxattr)
-GETXATTR(lgetxattr)
-LISTXATTR(listxattr)
-LISTXATTR(llistxattr)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import COMMAND, Login, Said
-from tests.running import Running
+from tests.actors import Actor, held
+from tests.cli.command import COMMAND, Login, Said, environment
+from tests.running import Running, running_broker
 
 pytestmark = pytest.mark.kernel
 
@@ -102,6 +104,20 @@ def test_a_number_is_not_lost(login: Login, name: str, shell: str, echo: str) ->
     assert (said.status, said.out) == (0, "no\n")
     assert "Operation not permitted" in said.err
     assert login.must("stat", name, "--json").objects()[0]["assigned"] is False
+
+
+def test_what_an_entry_is_not_for(login: Login, name: str, file: str) -> None:
+    """No directory, link or pipe is made there, nor in a directory that lies there; no mode set."""
+    login.must("post", name, "--open", file)
+    tried = (
+        f"mkdir /srv/{name}-d", f"mkfifo /srv/{name}-f", f"ln -s x /srv/{name}-l",
+        f"ln /srv/{name} /srv/{name}-h", f"chmod 600 /srv/{name}", f"chown 0 /srv/{name}",
+        f"touch -d 2020-01-01 -c -h /srv/{name}", "rmdir /srv", "mv /srv /tmp/moved",
+    )  # fmt: skip
+    said = typed(login, "bash", *(f"{one} && echo done: {one}" for one in tried), "true")
+    assert said.out == ""
+    assert said.err.count("Operation not permitted") == len(tried) - 2
+    assert typed(login, "bash", "ls /srv").out == f"{name}\n"
 
 
 def test_an_entry_without_a_descriptor(login: Login, name: str) -> None:
@@ -232,6 +248,54 @@ def test_another_session_sees_nothing(login: Login, other: Login, name: str, fil
     assert through(other, "cat", f"/srv/{name}").status == 1
     assert typed(other, "bash", f"exec 3</dev/null; echo 3 > /srv/{name}") == (0, "", "")
     assert through(login, "cat", f"/srv/{name}") == (0, "hello\n", "")
+
+
+def test_another_user_sees_nothing(
+    login: Login, name: str, file: str, subject: str, other_uid: int
+) -> None:
+    """Who changes user has the old connection no more: root's broker serves it as that user."""
+    assert other_uid
+    login.must("post", name, "--open", file)
+    assert through(login, subject, "drop", f"/srv/{name}") == (0, "ENOENT\n", "")
+
+
+def ask_shell(line: str, argv: list[str] | None = None, env: dict[str, str] | None = None) -> str:
+    """Run in an actor: type *line* into its one shell, begun with *argv*; what it says."""
+    if argv is not None:
+        held["shell"] = subprocess.Popen(
+            argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+    shell = held["shell"]
+    shell.stdin.write(f"{line}; echo\n")
+    shell.stdin.flush()
+    said: str = shell.stdout.readline()
+    return said.strip()
+
+
+def end_shell() -> int:
+    """Run in an actor: the status of the shell when it has no more to read."""
+    shell = held.pop("shell")
+    shell.communicate()
+    status: int = shell.returncode
+    return status
+
+
+def test_a_broker_that_is_started_anew(short_tmp: Path, name: str, file: str) -> None:
+    """A shell that has asked the old one asks the new one; in between it is refused."""
+    look = f"test -e /srv/{name} && printf there || printf no"
+    argv = [*COMMAND, "exec", "--preload", "--", "bash"]
+    with Actor() as actor:
+        with running_broker(short_tmp) as broker:
+            Login(actor, broker.dir).must("post", name, "--open", file)
+            assert actor(ask_shell, look, argv, environment(broker.dir)) == "there"
+            broker.kill()
+        assert actor(ask_shell, look) == "no"
+        (short_tmp / "b" / "board").unlink(missing_ok=True)
+        with running_broker(short_tmp) as broker:
+            assert actor(ask_shell, f"printf x; exec 3<{file}; echo 3 > /srv/{name}") == "x"
+            assert actor(ask_shell, look) == "there"
+            assert Login(actor, broker.dir)("stat", name).status == 0
+            assert actor(end_shell) == 0
 
 
 def test_elsewhere_than_srv(login: Login, name: str, file: str, short_tmp: Path) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from pagsrv.doors import preload, programs
+from pagsrv.doors import parts, preload, programs
 from tests.cli.command import COMMAND, Login
 
-LIBRARY = preload.parts.library(preload.LIBRARY)
+LIBRARY = parts.library(preload.LIBRARY)
 
 
 def refused(login: Login, *command: str) -> str:
