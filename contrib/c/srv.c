@@ -12,41 +12,48 @@
 #include "srv.h"
 #include "srvwithin.h"
 
-int srv_connect(struct srv *srv)
+static int connect_line(struct srv *srv, struct pagsrv **line)
 {
     int error;
 
-    srv_close(srv);
-    srv->board = pagsrv_connect(srv->dir, PAGSRV_CHANGES);
-    if (!srv->board)
+    pagsrv_close(*line);
+    *line = pagsrv_connect(srv->dir, line == &srv->changing ? PAGSRV_CHANGES : 0);
+    if (!*line)
         return -1;
-    if (pagsrv_attach(srv->board, NULL) == 0)
+    if (pagsrv_attach(*line, NULL) == 0)
         return 0;
     error = errno;
-    srv_close(srv);
+    pagsrv_close(*line);
+    *line = NULL;
     errno = error;
     return -1;
+}
+
+int srv_connect(struct srv *srv)
+{
+    return connect_line(srv, &srv->board);
 }
 
 void srv_close(struct srv *srv)
 {
     pagsrv_close(srv->board);
-    srv->board = NULL;
+    pagsrv_close(srv->changing);
+    srv->board = srv->changing = NULL;
 }
 
-/* Every question is asked so: srv_begin(), then `do ... while (failed && srv_again(srv))`. */
-int srv_begin(struct srv *srv)
+/* Every question is asked so: srv_line(), then `do ... while (failed && srv_again(...))`. */
+struct pagsrv **srv_line(struct srv *srv, struct pagsrv **line)
 {
-    srv->fresh = !srv->board;
-    return srv->board ? 0 : srv_connect(srv);
+    srv->fresh = !*line;
+    return *line || connect_line(srv, line) == 0 ? line : NULL;
 }
 
-int srv_again(struct srv *srv)
+int srv_again(struct srv *srv, struct pagsrv **line)
 {
     if (srv->fresh || (errno != ECONNREFUSED && errno != EPROTO))
         return 0;
     srv->fresh = 1;
-    return srv_connect(srv) == 0;
+    return connect_line(srv, line) == 0;
 }
 
 static int is_scope(const char *name, size_t length)
@@ -87,23 +94,39 @@ static int fails(int error)
 
 static int open_entry(struct srv *srv, const char *name, int flags)
 {
+    struct pagsrv **line = srv_line(srv, &srv->board);
     struct stat is;
     int fd;
 
+    if (!line)
+        return -1;
     do
-        fd = pagsrv_open(srv->board, name, NULL);
-    while (fd < 0 && srv_again(srv));
+        fd = pagsrv_open(*line, name, NULL);
+    while (fd < 0 && srv_again(srv, line));
     if (fd < 0 || !(flags & O_DIRECTORY) || (fstat(fd, &is) == 0 && S_ISDIR(is.st_mode)))
         return fd;
     close(fd);
     return fails(ENOTDIR);
 }
 
-static int name_in_full(struct srv *srv, const char *name, char full[SRV_FULL])
+int srv_entry(struct srv *srv, const char *name, struct pagsrv_entry *entry)
+{
+    struct pagsrv **line = srv_line(srv, &srv->board);
+    int done;
+
+    if (!line)
+        return -1;
+    do
+        done = pagsrv_stat(*line, name, NULL, entry);
+    while (done < 0 && srv_again(srv, line));
+    return done;
+}
+
+static int handle_of(struct srv *srv, const char *name, char full[SRV_FULL])
 {
     struct pagsrv_entry entry;
 
-    if (pagsrv_stat(srv->board, name, NULL, &entry) < 0)
+    if (srv_entry(srv, name, &entry) < 0)
         return -1;
     snprintf(full, SRV_FULL, "%s/%s", entry.scope, entry.name);
     return SRV_HANDLE;
@@ -113,41 +136,32 @@ static int create(struct srv *srv, const char *name, char full[SRV_FULL])
 {
     /* A full name has its scope before it. */
     const struct pagsrv_posting how = { .scope = strchr(name, '/') ? NULL : srv->scope };
+    struct pagsrv **line = srv_line(srv, &srv->changing);
+    int done;
 
-    if (pagsrv_post(srv->board, name, -1, &how) < 0)
+    if (!line)
         return -1;
-    if (!how.scope)
-        return name_in_full(srv, name, full);
-    snprintf(full, SRV_FULL, "%s/%s", how.scope, name);
-    return SRV_HANDLE;
-}
-
-static int open_new(struct srv *srv, const char *name, char full[SRV_FULL])
-{
-    struct pagsrv_entry entry;
-    int found;
-
     do
-        found = pagsrv_stat(srv->board, name, NULL, &entry);
-    while (found < 0 && srv_again(srv));
-    if (found == 0)
-        return fails(EEXIST);
-    return errno == ENOENT ? create(srv, name, full) : -1;
+        done = pagsrv_post(*line, name, -1, &how);
+    while (done < 0 && srv_again(srv, line));
+    return done < 0 ? -1 : handle_of(srv, name, full);
 }
 
 int srv_open(struct srv *srv, const char *name, int flags, char full[SRV_FULL])
 {
     int creates = (flags & O_CREAT) && !srv_is_beneath(name), fd;
+    struct pagsrv_entry entry;
 
     if (srv_is_directory(name)) {
         if ((flags & O_ACCMODE) == O_RDONLY && !(flags & O_CREAT))
             return SRV_DIRECTORY;
         return fails(creates && (flags & O_EXCL) ? EEXIST : EISDIR);
     }
-    if (srv_begin(srv) < 0)
-        return -1;
-    if (creates && (flags & O_EXCL))
-        return open_new(srv, name, full);
+    if (creates && (flags & O_EXCL)) {
+        if (srv_entry(srv, name, &entry) == 0)
+            return fails(EEXIST);
+        return errno == ENOENT ? create(srv, name, full) : -1;
+    }
     fd = open_entry(srv, name, flags);
     if (fd < 0 && errno == ENOENT && creates) {
         fd = create(srv, name, full);
@@ -156,7 +170,7 @@ int srv_open(struct srv *srv, const char *name, int flags, char full[SRV_FULL])
             fd = open_entry(srv, name, flags);
     }
     if (fd == -1 && errno == ENXIO && (flags & O_ACCMODE) != O_RDONLY)
-        return name_in_full(srv, name, full);
+        return handle_of(srv, name, full);
     return fd;
 }
 
@@ -182,25 +196,26 @@ int srv_number(const char *text, size_t size, off_t offset)
 }
 
 /* With the generation seen, so that what was removed is not made again. */
-static int assign(struct srv *srv, const char *full, int fd)
+static int assign(struct srv *srv, struct pagsrv *board, const char *full, int fd)
 {
-    struct pagsrv_entry entry;
     struct pagsrv_posting how = { .replace = 1 };
+    struct pagsrv_entry entry;
 
-    if (pagsrv_stat(srv->board, full, NULL, &entry) < 0)
+    if (srv_entry(srv, full, &entry) < 0)
         return -1;
     how.expect = entry.generation;
-    return pagsrv_post(srv->board, full, fd, &how);
+    return pagsrv_post(board, full, fd, &how);
 }
 
 int srv_assign(struct srv *srv, const char *full, int fd)
 {
+    struct pagsrv **line = srv_line(srv, &srv->changing);
     int done, tries = 3;
 
-    if (srv_begin(srv) < 0)
+    if (!line)
         return -1;
     do
-        done = assign(srv, full, fd);
-    while (done < 0 && ((errno == ESTALE && --tries) || srv_again(srv)));
+        done = assign(srv, *line, full, fd);
+    while (done < 0 && ((errno == ESTALE && --tries) || srv_again(srv, line)));
     return done;
 }

@@ -25,11 +25,12 @@
 struct srv {
     const char *dir;            /* the broker's; NULL: where it usually is */
     const char *scope;          /* where what is created goes; NULL: where a post does */
-    struct pagsrv *board;       /* NULL as long as nobody connected */
+    struct pagsrv *board;       /* asks; NULL as long as nobody connected */
+    struct pagsrv *changing;    /* posts, removes and renames: answers to the other come faster */
     int fresh;                  /* connected anew in this very call */
 };
 
-/* Connect and attach, in the thread that will ask.  On failure pagsrv_sentence() has one. */
+/* Connect and attach.  On failure pagsrv_sentence() has one. */
 int srv_connect(struct srv *srv);
 void srv_close(struct srv *srv);
 

@@ -89,18 +89,6 @@ static void describe_directory(const char *name, struct stat *found)
     found->st_blksize = 4096;
 }
 
-static int entry_of(struct srv *srv, const char *name, struct pagsrv_entry *entry)
-{
-    int done;
-
-    if (srv_begin(srv) < 0)
-        return -1;
-    do
-        done = pagsrv_stat(srv->board, name, NULL, entry);
-    while (done < 0 && srv_again(srv));
-    return done;
-}
-
 /* What lies beneath a posted directory is a file like any other. */
 static int stat_beneath(struct srv *srv, const char *name, struct stat *found)
 {
@@ -124,7 +112,7 @@ int srv_stat(struct srv *srv, const char *name, struct stat *found)
     }
     if (srv_is_beneath(name))
         return stat_beneath(srv, name, found);
-    if (entry_of(srv, name, &entry) < 0)
+    if (srv_entry(srv, name, &entry) < 0)
         return -1;
     describe(&entry, found);
     return 0;
@@ -139,7 +127,7 @@ int srv_access(struct srv *srv, const char *name, int mode)
         return 0;
     if (srv_is_beneath(name))
         return srv_stat(srv, name, &found) < 0 ? -1 : mode & W_OK ? fails(EACCES) : 0;
-    if (entry_of(srv, name, &entry) < 0)
+    if (srv_entry(srv, name, &entry) < 0)
         return -1;
     if (((mode & R_OK) && !strchr(entry.rights, 'r')) ||
         ((mode & W_OK) && !strchr(entry.rights, 'w')) ||
@@ -152,23 +140,26 @@ int srv_access(struct srv *srv, const char *name, int mode)
 
 int srv_unlink(struct srv *srv, const char *name)
 {
+    struct pagsrv **line;
     int done;
 
     if (srv_is_directory(name))
         return fails(EISDIR);
     if (srv_is_beneath(name))
         return fails(EROFS);
-    if (srv_begin(srv) < 0)
+    line = srv_line(srv, &srv->changing);
+    if (!line)
         return -1;
     do
-        done = pagsrv_remove(srv->board, name, NULL, 0);
-    while (done < 0 && srv_again(srv));
+        done = pagsrv_remove(*line, name, NULL, 0);
+    while (done < 0 && srv_again(srv, line));
     return done;
 }
 
 int srv_rename(struct srv *srv, const char *name, const char *to)
 {
     const char *slash = strrchr(to, '/'), *base = strrchr(name, '/');
+    struct pagsrv **line;
     size_t prefix = slash ? (size_t)(slash - to) + 1 : 0;
     int done;
 
@@ -179,11 +170,12 @@ int srv_rename(struct srv *srv, const char *name, const char *to)
     /* An entry never moves to another scope; a bare new name is in the scope of the old. */
     if (prefix && (!base || (size_t)(base - name) + 1 != prefix || strncmp(name, to, prefix) != 0))
         return fails(EXDEV);
-    if (srv_begin(srv) < 0)
+    line = srv_line(srv, &srv->changing);
+    if (!line)
         return -1;
     do
-        done = pagsrv_rename(srv->board, name, to + prefix, NULL);
-    while (done < 0 && srv_again(srv));
+        done = pagsrv_rename(*line, name, to + prefix, NULL);
+    while (done < 0 && srv_again(srv, line));
     return done;
 }
 
@@ -215,17 +207,18 @@ int srv_list(struct srv *srv, const char *name,
              int (*each)(const char *name, int directory, void *with), void *with)
 {
     struct listing listing = { .each = each, .with = with };
+    struct pagsrv **line = srv_line(srv, &srv->board);
     int done;
 
-    if (srv_begin(srv) < 0)
+    if (!line)
         return -1;
     do {
         if (!*name) {
-            listing.count = pagsrv_scopes(srv->board, listing.scopes, SCOPES);
+            listing.count = pagsrv_scopes(*line, listing.scopes, SCOPES);
             if (listing.count > SCOPES)
                 listing.count = SCOPES;
         }
-        done = pagsrv_list(srv->board, *name ? name : NULL, list_one, &listing);
-    } while (done < 0 && srv_again(srv));
+        done = pagsrv_list(*line, *name ? name : NULL, list_one, &listing);
+    } while (done < 0 && srv_again(srv, line));
     return done;
 }

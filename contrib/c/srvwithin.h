@@ -4,10 +4,11 @@
 #define PAGSRV_SRVWITHIN_H
 #include "srv.h"
 
-/* Before the first question of a call; -1 if no broker can be had. */
-int srv_begin(struct srv *srv);
-/* After a question that failed: whether to ask again, since there is a new connection. */
-int srv_again(struct srv *srv);
+/* The line to ask by, &srv->board or &srv->changing, connected; NULL if no broker can be had. */
+struct pagsrv **srv_line(struct srv *srv, struct pagsrv **line);
+/* After a question that failed: whether to ask again, since the connection is a new one. */
+int srv_again(struct srv *srv, struct pagsrv **line);
+int srv_entry(struct srv *srv, const char *name, struct pagsrv_entry *entry);
 int srv_is_beneath(const char *name);   /* leads beneath an entry */
 
 #endif

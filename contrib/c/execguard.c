@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/* The supervisor's life: apart from CMD, and watched by a process that takes over.
+ *
+ * The law: when the last who holds the listener has gone, the kernel fails every call that it shows
+ * with ENOSYS; so two processes hold it, and either makes the other anew.  They are no children of
+ * CMD, are in no terminal's way, hold nothing that CMD was given, and end when the last process
+ * behind the door has.  What can be killed they let pass; SIGKILL for both at once is not survived.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "exec.h"
+#include "execguard.h"
+
+#define LISTENER 3
+#define PARENT 4
+
+static int guard(struct door *door);
+
+static int pidfd_of(pid_t pid)
+{
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+/* ---- two that watch each other -------------------------------------------------------------- */
+
+/* Nothing of the other's is kept: a connection that two hold is never seen to end. */
+static void keep_only(int parent)
+{
+    dup2(parent, PARENT);
+    syscall(SYS_close_range, PARENT + 1, ~0u, 0);
+}
+
+static _Noreturn void stand_by(struct door *door, int parent)
+{
+    struct pollfd on = { .fd = PARENT, .events = POLLIN };
+
+    keep_only(parent);
+    while (poll(&on, 1, -1) < 0)
+        continue;
+    if (door->over)
+        _exit(0);
+    close(PARENT);
+    serve(door, guard);
+}
+
+static int guard(struct door *door)
+{
+    int parent = pidfd_of(getpid()), fd;
+    pid_t child = fork();
+
+    if (child == 0)
+        stand_by(door, parent);
+    fd = child < 0 ? -1 : pidfd_of(child);
+    close(parent);
+    if (fd >= 0)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fd;
+}
+
+void guard_end(struct door *door)
+{
+    door->over = 1;
+    list_remove(&door->place);
+    _exit(0);
+}
+
+/* ---- the beginning ------------------------------------------------------------------------- */
+
+static void step_aside(int control)
+{
+    const struct sigaction reap = { .sa_handler = SIG_IGN, .sa_flags = SA_NOCLDWAIT };
+    struct rlimit files;
+    sigset_t none;
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    for (int number = 1; number < SIGRTMAX; number++)
+        if (number != SIGSEGV && number != SIGBUS && number != SIGILL && number != SIGFPE &&
+            number != SIGABRT)
+            signal(number, SIG_IGN);
+    sigaction(SIGCHLD, &reap, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    for (int fd = 0; fd < 3; fd++)
+        dup2(null, fd);
+    dup2(control, LISTENER);
+    syscall(SYS_close_range, LISTENER + 1, ~0u, 0);
+    fcntl(LISTENER, F_SETFD, FD_CLOEXEC);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    if (chdir("/") < 0)
+        return;         /* whatever this directory is, it stays */
+}
+
+static void name_handles(struct door *door)
+{
+    unsigned long long random = 0;
+
+    while (getrandom(&random, sizeof(random), 0) < 0 && errno == EINTR)
+        continue;
+    snprintf(door->handle, sizeof(door->handle), "/memfd:pagsrv:%016llx (deleted)", random);
+}
+
+static void prepare(struct door *door, pid_t command, struct ready *ready)
+{
+    static char probe;
+
+    if (caller_read(command, (uintptr_t)&probe, &probe, sizeof(probe)) < 0) {
+        ready->status = 1;
+        snprintf(ready->sentence, sizeof(ready->sentence),
+                 "the supervisor may not look at CMD (%s), so it cannot know what is opened; where "
+                 "/proc/sys/kernel/yama/ptrace_scope is not 0, use `pagsrv open` or --preload",
+                 strerror(errno));
+    } else if (srv_connect(&door->srv) < 0) {
+        ready->status = pagsrv_status();
+        snprintf(ready->sentence, sizeof(ready->sentence), "%s", pagsrv_sentence());
+    } else if (list_make(&door->place) < 0) {
+        ready->status = 1;
+        snprintf(ready->sentence, sizeof(ready->sentence),
+                 "no directory can be made in $XDG_RUNTIME_DIR or /tmp: %s", strerror(errno));
+    }
+    srv_close(&door->srv);
+}
+
+/* The listener, in place of the control socket it comes through. */
+static int receive_listener(void)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    char byte;
+    struct iovec part = { &byte, 1 };
+    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+                              .msg_controllen = sizeof(control) };
+    int fd;
+
+    if (recvmsg(LISTENER, &message, MSG_CMSG_CLOEXEC) != 1 || !CMSG_FIRSTHDR(&message))
+        return -1;
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
+    if (dup3(fd, LISTENER, O_CLOEXEC) < 0)
+        return -1;
+    close(fd);
+    return 0;
+}
+
+void guard_run(struct door *door, int control, pid_t command)
+{
+    struct ready ready = { .status = 0 };
+
+    step_aside(control);
+    name_handles(door);
+    prepare(door, command, &ready);
+    if (send(LISTENER, &ready, sizeof(ready), MSG_NOSIGNAL) < 0 || ready.status ||
+        receive_listener() < 0) {
+        if (*door->place.scopes)
+            list_remove(&door->place);
+        _exit(1);
+    }
+    door->listener = LISTENER;
+    serve(door, guard);
+}
