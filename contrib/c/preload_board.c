@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The connection to the broker, kept from call to call in a program that is not ours.
+/* The connections to the broker, kept from call to call in a program that is not ours.
  *
- * The law: it acts for who asks now: the process, its user, its groups and the calling thread's
- * session are compared with those that connected, and a connection of another is never used.  Its
- * number is high, out of the program's way, and looked at before each use: the program may have
- * closed it, and have a file of its own there, which is left alone.  A process that shares this
+ * The law: they act for who asks now: the process, its user, its groups and the calling thread's
+ * session are compared with those that connected, and a connection of another is never used.
+ * Their numbers are high, out of the program's way, and looked at before each use: the program may
+ * have closed one, and have a file of its own there, which is left alone.  A process that shares this
  * memory, or was made past fork(3), keeps none.  It refuses to know what is asked.
  */
 #include <errno.h>
@@ -29,13 +29,16 @@ struct who {
     gid_t group[GROUPS];
 };
 
+/* srv.h's two connections, and which sockets they are. */
+enum { ASKS, CHANGES, LINES };
+
 static struct {
     pthread_mutex_t lock;
-    pid_t home;     /* the process that keeps it */
+    pid_t home;     /* the process that keeps them */
     struct srv srv;
     struct who who;
-    dev_t dev;      /* of the socket */
-    ino_t ino;
+    dev_t dev[LINES];
+    ino_t ino[LINES];
 } kept = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static __thread bool asking __attribute__((tls_model("initial-exec")));
@@ -49,26 +52,34 @@ static void look(struct who *who)
     who->groups = getgroups(GROUPS, who->group);
 }
 
-static bool socket_is_there(void)
+static struct pagsrv **line(struct srv *srv, int which)
 {
-    struct pagsrv *board = kept.srv.board;
+    return which == ASKS ? &srv->board : &srv->changing;
+}
+
+static bool is_there(int which)
+{
+    struct pagsrv *board = *line(&kept.srv, which);
     struct stat found;
 
     return board && board->sock >= 0 && fstat(board->sock, &found) == 0 &&
-           found.st_dev == kept.dev && found.st_ino == kept.ino;
+           found.st_dev == kept.dev[which] && found.st_ino == kept.ino[which];
 }
 
-static void forget(void)
+static void forget(int which)
 {
-    if (kept.srv.board && !socket_is_there())
-        kept.srv.board->sock = -1;
-    srv_close(&kept.srv);
+    struct pagsrv **board = line(&kept.srv, which);
+
+    if (*board && !is_there(which))
+        (*board)->sock = -1;
+    pagsrv_close(*board);
+    *board = NULL;
 }
 
 /* Out of the way: what is opened gets the lowest number free, as the program expects. */
 static void move_up(struct pagsrv *board)
 {
-    int high = board->sock < HIGH ? fcntl(board->sock, F_DUPFD_CLOEXEC, HIGH) : -1;
+    int high = board && board->sock < HIGH ? fcntl(board->sock, F_DUPFD_CLOEXEC, HIGH) : -1;
 
     if (high >= 0) {
         NEXT(close)(board->sock);
@@ -89,39 +100,44 @@ static int ask_once(int (*ask)(struct srv *, void *), void *with)
     return answer;
 }
 
-/* The connection is a new one: remember whose, and which. */
-static void remember(const struct who *who)
+/* Connections that are new: which sockets they are. */
+static void remember(void)
 {
-    struct stat found = { .st_ino = 0 };
+    int before = errno;
+    struct stat found;
 
-    move_up(kept.srv.board);
-    fstat(kept.srv.board->sock, &found);
-    kept.dev = found.st_dev;
-    kept.ino = found.st_ino;
-    kept.who = *who;
+    for (int which = 0; which < LINES; which++) {
+        struct pagsrv *board = *line(&kept.srv, which);
+
+        move_up(board);
+        if (!board || fstat(board->sock, &found) < 0 || !S_ISSOCK(found.st_mode))
+            continue;
+        kept.dev[which] = found.st_dev;
+        kept.ino[which] = found.st_ino;
+    }
+    errno = before;
 }
 
 static int ask_kept(int (*ask)(struct srv *, void *), void *with)
 {
     struct who now;
-    int answer, sock;
+    bool same;
+    int answer;
 
     look(&now);
-    if (!socket_is_there() || memcmp(&now, &kept.who, sizeof(now)) != 0) {
-        forget();
+    same = memcmp(&now, &kept.who, sizeof(now)) == 0;
+    kept.who = now;
+    for (int which = 0; which < LINES; which++)
+        if (!same || !is_there(which))
+            forget(which);
+    /* Before it is asked by, so that it is out of the way of what is opened. */
+    if (!kept.srv.board) {
         if (srv_connect(&kept.srv) < 0)
             return -1;
-        remember(&now);
+        remember();
     }
-    sock = kept.srv.board->sock;
     answer = ask(&kept.srv, with);
-    /* The broker was another meanwhile, and srv.c has found that out. */
-    if (kept.srv.board && kept.srv.board->sock != sock) {
-        int error = errno;
-
-        remember(&now);
-        errno = error;
-    }
+    remember();
     return answer;
 }
 
@@ -164,15 +180,19 @@ static void after_fork(void)
         pthread_mutex_unlock(&kept.lock);
 }
 
-/* The parent's connection is not held open here; what is left of it is freed when it is safe to. */
+/* The parent's connections are not held open here; what is left is freed when it is safe to. */
 static void in_child(void)
 {
     if (asking)
         return;
-    if (socket_is_there())
-        NEXT(close)(kept.srv.board->sock);
-    if (kept.srv.board)
-        kept.srv.board->sock = -1;
+    for (int which = 0; which < LINES; which++) {
+        struct pagsrv *board = *line(&kept.srv, which);
+
+        if (is_there(which))
+            NEXT(close)(board->sock);
+        if (board)
+            board->sock = -1;
+    }
     kept.home = getpid();
     pthread_mutex_unlock(&kept.lock);
 }
