@@ -56,7 +56,7 @@ int path_place(struct place *place, const char *at);
 
 /* ---- a call that waits --------------------------------------------------------------------- */
 
-enum deed { NOT_OURS, OPEN, STAT, STATX, ACCESS, UNLINK, RENAME, XATTR, WRITE };
+enum deed { NOT_OURS, OPEN, STAT, STATX, ACCESS, UNLINK, RENAME, XATTR, REFUSE, WRITE };
 
 struct request {
     struct seccomp_notif call;

@@ -245,8 +245,10 @@ static int done(struct door *door, const struct request *request)
         if (request->flags)
             return errno = request->flags, -1;
         return srv_rename(&door->srv, request->name, request->to);
-    default:
+    case XATTR:
         return errno = EOPNOTSUPP, -1;
+    default:
+        return errno = EPERM, -1;       /* there are entries here, and nothing else */
     }
 }
 

@@ -87,7 +87,11 @@ static const struct sock_filter ours[] = {
 #ifdef SYS_open
     ALWAYS(SYS_open), ALWAYS(SYS_creat), ALWAYS(SYS_access), ALWAYS(SYS_unlink),
     ALWAYS(SYS_rename), ALWAYS(SYS_stat), ALWAYS(SYS_lstat),
+    ALWAYS(SYS_mkdir), ALWAYS(SYS_rmdir), ALWAYS(SYS_mknod), ALWAYS(SYS_symlink),
+    ALWAYS(SYS_link), ALWAYS(SYS_chmod),
 #endif
+    ALWAYS(SYS_mkdirat), ALWAYS(SYS_mknodat), ALWAYS(SYS_symlinkat), ALWAYS(SYS_linkat),
+    ALWAYS(SYS_fchmodat), ALWAYS(SYS_truncate),
     ALWAYS(SYS_openat), ALWAYS(SYS_openat2), ALWAYS(SYS_faccessat), ALWAYS(SYS_unlinkat),
 #ifdef SYS_renameat
     ALWAYS(SYS_renameat),

@@ -27,7 +27,13 @@ static const struct shape shapes[] = {
     { SYS_access, ACCESS, -1, 0, -1, 1 },       { SYS_unlink, UNLINK, -1, 0, -1, -1 },
     { SYS_rename, RENAME, -1, 0, 1, -1 },       { SYS_stat, STAT, -1, 0, 1, -1 },
     { SYS_lstat, STAT, -1, 0, 1, -1 },
+    { SYS_mkdir, REFUSE, -1, 0, -1, -1 },       { SYS_rmdir, REFUSE, -1, 0, -1, -1 },
+    { SYS_mknod, REFUSE, -1, 0, -1, -1 },       { SYS_symlink, REFUSE, -1, 1, -1, -1 },
+    { SYS_link, REFUSE, -1, 1, -1, -1 },        { SYS_chmod, REFUSE, -1, 0, -1, -1 },
 #endif
+    { SYS_mkdirat, REFUSE, 0, 1, -1, -1 },      { SYS_mknodat, REFUSE, 0, 1, -1, -1 },
+    { SYS_symlinkat, REFUSE, 1, 2, -1, -1 },    { SYS_linkat, REFUSE, 2, 3, -1, -1 },
+    { SYS_fchmodat, REFUSE, 0, 1, -1, -1 },     { SYS_truncate, REFUSE, -1, 0, -1, -1 },
     { SYS_openat, OPEN, 0, 1, -1, 2 },          { SYS_openat2, OPEN, 0, 1, 2, -1 },
     { SYS_faccessat, ACCESS, 0, 1, -1, 2 },     { SYS_faccessat2, ACCESS, 0, 1, -1, 2 },
     { SYS_unlinkat, UNLINK, 0, 1, -1, 2 },      { SYS_newfstatat, STAT, 0, 1, 2, 3 },
@@ -67,6 +73,21 @@ static int leads_here(const struct door *door, pid_t pid, int dir, const char *p
            is.st_ino == door->place.ino;
 }
 
+/* A name that is too long is left to the kernel, which says so. */
+static int fits(const char *name)
+{
+    while (*name) {
+        size_t length = strcspn(name, "/");
+
+        if (length > NAME_MAX)
+            return 0;
+        name += length + (name[length] == '/');
+    }
+    return 1;
+}
+
+enum { ELSEWHERE, HERE, HERE_WITH_SLASH };
+
 static int name_at(const struct door *door, pid_t pid, int dir, uint64_t where,
                    char name[PATH_MAX])
 {
@@ -74,11 +95,13 @@ static int name_at(const struct door *door, pid_t pid, int dir, uint64_t where,
     int doubt;
 
     if (caller_path(pid, where, path) < 0 || !*path)
-        return 0;
+        return ELSEWHERE;
     if (*path != '/' && caller_directory(pid, dir, base) < 0)
-        return 0;
-    return path_name(&door->place, base, path, name, &doubt) &&
-           (!doubt || leads_here(door, pid, dir, path));
+        return ELSEWHERE;
+    if (!path_name(&door->place, base, path, name, &doubt) || !fits(name) ||
+        (doubt && !leads_here(door, pid, dir, path)))
+        return ELSEWHERE;
+    return path[strlen(path) - 1] == '/' ? HERE_WITH_SLASH : HERE;
 }
 
 static int open_flags(const struct seccomp_data *data, const struct shape *shape, pid_t pid,
@@ -119,6 +142,28 @@ static enum deed look_at_names(struct door *door, struct request *request,
     return from_us || to_us ? RENAME : NOT_OURS;
 }
 
+static enum deed look_at_name(struct door *door, struct request *request,
+                              const struct shape *shape)
+{
+    const struct seccomp_data *data = &request->call.data;
+    pid_t pid = (pid_t)request->call.pid;
+    int here = name_at(door, pid, dir_of(data, shape->dir), data->args[shape->path],
+                       request->name);
+
+    if (here == ELSEWHERE)
+        return NOT_OURS;
+    request->flags = shape->flags < 0 ? 0 : (int)data->args[shape->flags];
+    if (shape->deed == OPEN) {
+        if (open_flags(data, shape, pid, &request->flags) < 0)
+            return NOT_OURS;
+        if (here == HERE_WITH_SLASH)
+            request->flags |= O_DIRECTORY;
+    } else if (!*request->name && door->place.ino) {
+        return NOT_OURS;        /* the directory itself is the one that is there */
+    }
+    return shape->deed;
+}
+
 enum deed look(struct door *door, struct request *request)
 {
     const struct seccomp_data *data = &request->call.data;
@@ -135,13 +180,5 @@ enum deed look(struct door *door, struct request *request)
         return door->handles && caller_has_handle(door, pid, (int)data->args[0]) ? WRITE : NOT_OURS;
     if (shape->deed == RENAME)
         return look_at_names(door, request, shape);
-    request->flags = shape->flags < 0 ? 0 : (int)data->args[shape->flags];
-    if (!name_at(door, pid, dir_of(data, shape->dir), data->args[shape->path], request->name))
-        return NOT_OURS;
-    if (shape->deed == OPEN && open_flags(data, shape, pid, &request->flags) < 0)
-        return NOT_OURS;
-    /* The directory itself is the one that is there, as far as it is. */
-    if (shape->deed != OPEN && !*request->name && door->place.ino)
-        return NOT_OURS;
-    return shape->deed;
+    return look_at_name(door, request, shape);
 }

@@ -92,6 +92,21 @@ static int fails(int error)
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
+/* Names that lead beneath what is no directory are no names for the broker. */
+static int why_not_beneath(struct srv *srv, const char *name)
+{
+    char entry[SRV_FULL];
+    struct pagsrv_entry is;
+    size_t scope = is_scope(name, strcspn(name, "/")) ? strcspn(name, "/") + 1 : 0;
+    size_t length = scope + strcspn(name + scope, "/");
+
+    if (errno != EINVAL || !srv_is_beneath(name) || length >= sizeof(entry))
+        return -1;
+    memcpy(entry, name, length);
+    entry[length] = 0;
+    return srv_entry(srv, entry, &is) < 0 ? -1 : fails(ENOTDIR);
+}
+
 static int open_entry(struct srv *srv, const char *name, int flags)
 {
     struct pagsrv **line = srv_line(srv, &srv->board);
@@ -103,7 +118,9 @@ static int open_entry(struct srv *srv, const char *name, int flags)
     do
         fd = pagsrv_open(*line, name, NULL);
     while (fd < 0 && srv_again(srv, line));
-    if (fd < 0 || !(flags & O_DIRECTORY) || (fstat(fd, &is) == 0 && S_ISDIR(is.st_mode)))
+    if (fd < 0)
+        return why_not_beneath(srv, name);
+    if (!(flags & O_DIRECTORY) || (fstat(fd, &is) == 0 && S_ISDIR(is.st_mode)))
         return fd;
     close(fd);
     return fails(ENOTDIR);

@@ -17,7 +17,7 @@ _pagsrv_options() {
                 --until= --label= --json -v --verbose
             ;;
         open | take | connect) echo --scope= ;;
-        exec) echo --at= --preload ;;
+        exec) echo --at= --scope= --preload ;;
         ls) echo -l --long --all --scope= --json ;;
         stat) echo --scope= --json ;;
         rm | mv | setperm) echo --scope= --expect= ;;

@@ -72,9 +72,10 @@ def _join() -> int:
                 f"there is no room for another session keyring: {fault}; end sessions that are "
                 "done with, and see `pagsrv doctor`"
             ) from None
-        raise NoSession(
-            f"there can be no new session keyring here: {fault}; `pagsrv doctor` tells more"
-        ) from None
+        do = "`pagsrv doctor` tells more"
+        if fault.state == "unsupported":
+            do += ", and behind `pagsrv exec` there is one session: start it first, and exec in it"
+        raise NoSession(f"there can be no new session keyring here: {fault}; {do}") from None
 
 
 def _revoke(ring: int) -> None:
