@@ -360,12 +360,25 @@ MEMORY = Contest(
     (Row("memory, 10,000 entries / s6", "pagsrv, 10,000", "s6, 10,000", 5),),
 )
 
+def in_session(contender: Contender) -> Contender:
+    """*contender*, in a session of its own: each of its commands proves it by possession."""
+
+    def command(house: House, seconds: float) -> list[str]:
+        return ["keyctl", "session", "-", *contender.command(house, seconds)]
+
+    return untold(replace(contender, command=command))
+
+
 PAGSRV = str(CHECKOUT / ".venv" / "bin" / "pagsrv")
+NATIVE = f"{PAGSRV}-open"
 COMMAND = Contest(
     "command",
     (
         spawn("pagsrv open", PAGSRV, "open", entry_name(0), "--", "true"),
         spawn("pagsrv open, ten", PAGSRV, "open", *map(entry_name, range(10)), "--", "true"),
+        spawn("pagsrv-open", NATIVE, entry_name(0), "--", "true"),
+        in_session(spawn("pagsrv-open, with proof", NATIVE, entry_name(0), "--", "true")),
+        spawn("true", "true"),
         spawn("python -c pass", str(PYTHON), "-c", "pass"),
         Contender("s6-fdholder-retrieve", retrieve),
     ),
@@ -373,6 +386,10 @@ COMMAND = Contest(
         Row("pagsrv open / python -c pass", "pagsrv open", "python -c pass", 4),
         Row("ten names in one call / one", "pagsrv open, ten", "pagsrv open", 1.1),
         Row("pagsrv open / s6-fdholder-retrieve", "pagsrv open", "s6-fdholder-retrieve"),
+        Row("pagsrv-open / s6-fdholder-retrieve", "pagsrv-open", "s6-fdholder-retrieve", 0.7),
+        Row("the same with proof of possession", "pagsrv-open, with proof",
+            "s6-fdholder-retrieve"),
+        Row("true / s6-fdholder-retrieve", "true", "s6-fdholder-retrieve"),
     ),
 )
 

@@ -96,7 +96,7 @@ static int attach(struct pagsrv *board, const char *const *words, int changes, i
     for (; *words; words++) {
         const char *word = strcmp(*words, "session") ? *words : mine;
 
-        if (word != mine || ring)
+        if (word != mine || ring > 0)
             text_string(&call.text, word, strlen(word));
     }
     text_words(&call.text, changes ? "],\"changes\":true" : "]");
@@ -216,6 +216,8 @@ static int announced_attach(struct pagsrv *board, const char *const *scopes, int
             mine = &prover;
             prover_look(mine);
         }
+    board->counted_on = NULL;
+    board->attached = 1;
     if (attaching(board, words, changes, mine, &proved))
         return -1;
     return scopes && *scopes ? check_named(board, scopes, proved, mine) : 0;
@@ -229,7 +231,9 @@ int pagsrv_attach(struct pagsrv *board, const char *const *scopes)
         if (++count > SCOPES_ASKED)
             return fault(EINVAL, STATUS_USAGE, "%d scopes are the most that can be asked for",
                          SCOPES_ASKED);
-    if (announced_attach(board, scopes, board->announced || board->flags & PAGSRV_CHANGES))
+    if (!count && !board->flags && !board->attached)
+        board->counted_on = prover_counted_on(board->sock);
+    if (!board->counted_on && announced_attach(board, scopes, board->announced || board->flags))
         return -1;
     forget_asked(board);
     for (size_t i = 0; i < count; i++) {
@@ -238,6 +242,11 @@ int pagsrv_attach(struct pagsrv *board, const char *const *scopes)
             return fault(ENOMEM, STATUS_OTHER, "there is no memory for the scopes' names");
     }
     return 0;
+}
+
+int board_recount(struct pagsrv *board)
+{
+    return announced_attach(board, NULL, 0);
 }
 
 int board_announce(struct pagsrv *board)

@@ -24,7 +24,9 @@ struct pagsrv {
     int sock;
     pid_t pid;                          /* who connected */
     unsigned flags;
+    int attached;                       /* Attach has been called */
     int announced;                      /* Attach has said that changes will follow */
+    const char *counted_on;             /* the scopes that we have not asked for; NULL: asked */
     enum over over;
     char *asked[SCOPES_ASKED + 1];      /* what pagsrv_attach() was asked for, ended by NULL */
     int fds[MESSAGE_FDS];               /* of the last answer, ours */
@@ -65,6 +67,8 @@ int board_nonsense(struct pagsrv *board, const char *why);
 void board_end(struct pagsrv *board, enum over how);
 /* See to it that changes are announced; -1 by its fault. */
 int board_announce(struct pagsrv *board);
+/* Ask for the scopes that were counted on; -1 by its fault. */
+int board_recount(struct pagsrv *board);
 
 /* The member `entry` of an answer; -1 and the board is over where it is none. */
 int entry_of(struct pagsrv *board, struct json parameters, struct pagsrv_entry *entry);
@@ -76,11 +80,14 @@ int where_dial(const char *dir, char *directory, size_t room);
 
 /* What can be shown of the calling thread's session. */
 struct prover {
-    int ring;           /* its serial; 0 where keyctl(2) is not to be had */
+    int ring;           /* its serial; 0 if it is none that can be proved */
     int hopeless;       /* trying again would change nothing */
     char why[SENTENCE / 2];
 };
 void prover_look(struct prover *prover);
+/* The scopes that a connection at SOCK will have without asking, as a list in JSON; NULL where there
+ * may be others. */
+const char *prover_counted_on(int sock);
 /* Put the proof into the ring, if it takes one. */
 void prover_answer(struct prover *prover, const char *nonce, uint64_t uid, const char *broker);
 #endif

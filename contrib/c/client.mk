@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 # libpagsrv, static and shared, and what pkg-config(1) tells of it.
 OBJCOPY ?= objcopy
+STATIC ?= -static
+# The kernel's headers, which musl has none of.
+KERNEL ?= -idirafter /usr/include -idirafter /usr/include/$(shell $(CC) -dumpmachine)
 libpagsrv := attach entries entry fault json jsonvalue list post prove sha256 where whose wire
 libpagsrv := $(libpagsrv:%=$(BUILD)/%.o)
 libraries += libpagsrv.a libpagsrv.so.0
@@ -15,7 +18,22 @@ $(BUILD)/libpagsrv.a: $(BUILD)/libpagsrv.o
 	$(AR) rcs $@ $^
 
 $(BUILD)/libpagsrv.so.0: $(libpagsrv)
-	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libpagsrv.so.0 -Wl,-z,defs -o $@ $^ -lkeyutils
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libpagsrv.so.0 -Wl,-z,defs -o $@ $^
+
+# Static, and with musl where there is one: what the C library does before main() takes longer than
+# all that the program does (a dynamic linker to start, glibc's look at the processor by cpuid).
+MUSL ?= $(shell command -v musl-gcc)
+STATIC ?= -static
+# The kernel's headers, which musl has none of.
+KERNEL ?= -idirafter /usr/include -idirafter /usr/include/$(shell $(CC) -dumpmachine)
+programs += pagsrv-open
+ifneq ($(MUSL),)
+$(BUILD)/pagsrv-open: pagsrv-open.c opening.c $(libpagsrv:$(BUILD)/%.o=%.c) $(wildcard *.h) | $(BUILD)
+	$(MUSL) $(CFLAGS) $(KERNEL) -static -o $@ $(filter %.c,$^)
+else
+$(BUILD)/pagsrv-open: $(BUILD)/pagsrv-open.o $(BUILD)/opening.o $(BUILD)/libpagsrv.a
+	$(CC) $(CFLAGS) $(LDFLAGS) $(STATIC) -o $@ $^
+endif
 
 install: install-client
 install-client: everything

@@ -6,12 +6,13 @@
  * refuses to know the wire, and to judge what the broker can judge.
  */
 #include "board.h"
+#include "peerkeyring.h"
 #include "sha256.h"
 #include <errno.h>
-#include <keyutils.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -22,6 +23,20 @@
 #define PIDFS_MAGIC 0x50494446  /* linux/magic.h */
 #define RING_KEYS 4096
 #define HOW "start one with `pagsrv session`, `keyctl session` or pam_keyinit"
+
+/* keyctl(2) and add_key(2), which libc has no names for. */
+enum { SESSION_KEYRING = -3 };
+enum { GET_KEYRING_ID = 0, SETPERM = 5, DESCRIBE = 6, UNLINK = 9, READ = 11 };
+
+static long keyctl(int operation, long one, long two, long three)
+{
+    return syscall(SYS_keyctl, operation, one, two, three, 0L);
+}
+
+static int add_key(const char *name, const char *payload, int ring)
+{
+    return (int)syscall(SYS_add_key, "user", name, payload, strlen(payload), ring);
+}
 
 struct key {
     unsigned uid, mask;
@@ -34,7 +49,7 @@ static int describe(int serial, struct key *key)
 {
     char text[1024] = "";
     int at = 0;
-    long size = keyctl_describe(serial, text, sizeof text - 1);
+    long size = keyctl(DESCRIBE, serial, (long)text, sizeof text - 1);
 
     if (size < 0)
         return -1;
@@ -116,16 +131,16 @@ void prover_look(struct prover *prover)
     long serial;
 
     *prover = (struct prover){ 0 };
-    serial = describe(KEY_SPEC_SESSION_KEYRING, &ring) ? -1
-        : keyctl_get_keyring_ID(KEY_SPEC_SESSION_KEYRING, 0);
+    serial = describe(SESSION_KEYRING, &ring) ? -1
+        : keyctl(GET_KEYRING_ID, SESSION_KEYRING, 0, 0);
     if (serial < 0) {
         not_had(prover, errno);
         return;
     }
-    /* The ring is said all the same, so that it is the broker that says why not. */
-    prover->ring = (int)serial;
     what = no_session(ring.name);
     prover->hopeless = what || ring.uid != geteuid();
+    /* No nonce is asked for that cannot be answered. */
+    prover->ring = prover->hopeless ? 0 : (int)serial;
     if (what)
         snprintf(prover->why, sizeof prover->why, "ring %ld (%.60s) is %s, not a login session: "
                  HOW, serial, ring.name, what);
@@ -135,13 +150,42 @@ void prover_look(struct prover *prover)
                  (unsigned)geteuid());
 }
 
+/* A group that may stand for a PAG, alone or with another (pagsrv/proofs/groups.py). */
+static int may_have_pag(void)
+{
+    gid_t groups[256];
+    int count = getgroups(256, groups);
+
+    for (int i = 0; i < count; i++)
+        if ((groups[i] >= 0x41000000 && groups[i] <= 0x41ffffff) ||
+            (groups[i] >= 0x8300 && groups[i] <= 0x86ff))
+            return 1;
+    return count < 0;
+}
+
+const char *prover_counted_on(int sock)
+{
+    struct prover prover;
+    struct peerkeyring is;
+    socklen_t size = sizeof is;
+
+    if (may_have_pag())
+        return NULL;
+    prover_look(&prover);
+    if (!prover.ring)
+        return "[\"user\"]";
+    /* Whether the kernel tells of sessions here: a hint, since the broker judges the open by it. */
+    return getsockopt(sock, SOL_PEERKEYRING, SO_PEERKEYRING, &is, &size) ? NULL
+        : "[\"session\",\"user\"]";
+}
+
 /* ---- the key ------------------------------------------------------------------------------- */
 
 /* Take every key of that name out of the ring. */
 static int clear(int ring, const char *name)
 {
-    key_serial_t held[RING_KEYS];
-    long size = keyctl_read(ring, (char *)held, sizeof held);
+    int32_t held[RING_KEYS];
+    long size = keyctl(READ, ring, (long)held, sizeof held);
     struct key key;
 
     if (size < 0)
@@ -152,7 +196,7 @@ static int clear(int ring, const char *name)
     }
     for (size_t i = 0; i < (size_t)size / sizeof *held; i++)
         if (!describe(held[i], &key) && !strcmp(key.type, "user") && !strcmp(key.name, name) &&
-            keyctl_unlink(held[i], ring))
+            keyctl(UNLINK, held[i], ring, 0))
             return -1;
     return 0;
 }
@@ -160,13 +204,13 @@ static int clear(int ring, const char *name)
 static int write_proof(int ring, const char *name, const char *payload)
 {
     struct key key;
-    int serial = add_key("user", name, payload, 64, ring);
+    int serial = add_key(name, payload, ring);
 
     if (serial >= 0 && !describe(serial, &key)) {
         if (key.uid == geteuid() && key.mask == PROOF_MASK)
             return 0;
         if (key.uid == geteuid() && key.mask == FRESH_MASK)
-            return (int)keyctl_setperm(serial, PROOF_MASK);
+            return (int)keyctl(SETPERM, serial, PROOF_MASK, 0);
     } else if (errno != EACCES) {
         return -1;
     }
@@ -174,8 +218,8 @@ static int write_proof(int ring, const char *name, const char *payload)
      * after the mask was tightened: it goes, and a new one comes. */
     if (clear(ring, name))
         return -1;
-    serial = add_key("user", name, payload, 64, ring);
-    return serial < 0 ? -1 : (int)keyctl_setperm(serial, PROOF_MASK);
+    serial = add_key(name, payload, ring);
+    return serial < 0 ? -1 : (int)keyctl(SETPERM, serial, PROOF_MASK, 0);
 }
 
 void prover_answer(struct prover *prover, const char *nonce, uint64_t uid, const char *broker)

@@ -47,14 +47,16 @@ int board_nonsense(struct pagsrv *board, const char *why)
 
 int call_begin(struct pagsrv *board, struct call *call, const char *method)
 {
-    call->text = (struct text){ .bytes = board->out, .room = sizeof board->out };
-    call->count = 0;
-    call->more = call->interrupted = 0;
     if (board->pid != getpid())
         return fault(EACCES, STATUS_DENIED, "this connection acts for process %d, which connected: "
                      "a child of fork(2) connects anew", (int)board->pid);
     if (board->over)
         return is_over(board);
+    if (board->counted_on && strcmp(method, "Open") && board_recount(board))
+        return -1;
+    call->text = (struct text){ .bytes = board->out, .room = sizeof board->out };
+    call->count = 0;
+    call->more = call->interrupted = 0;
     text_words(&call->text, "{\"method\":\"org.pagsrv.Board.");
     text_words(&call->text, method);
     text_words(&call->text, "\",\"parameters\":{");
