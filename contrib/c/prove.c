@@ -222,16 +222,23 @@ static int write_proof(int ring, const char *name, const char *payload)
     return serial < 0 ? -1 : (int)keyctl(SETPERM, serial, PROOF_MASK, 0);
 }
 
+void prover_digest(const char *nonce, uint64_t inode, int ring, uint64_t uid, const char *broker,
+                   char payload[65])
+{
+    char text[256];
+    int size = snprintf(text, sizeof text, "pagsrv-proof-1\n%.64s\n%llu\n%d\n%llu\n%.64s", nonce,
+                        (unsigned long long)inode, ring, (unsigned long long)uid, broker);
+
+    sha256_hex(text, (size_t)size, payload);
+}
+
 void prover_answer(struct prover *prover, const char *nonce, uint64_t uid, const char *broker)
 {
-    char text[256], payload[65], name[64];
-    int size;
+    char payload[65], name[64];
 
     if (prover->hopeless)
         return;
-    size = snprintf(text, sizeof text, "pagsrv-proof-1\n%s\n%llu\n%d\n%llu\n%s", nonce,
-                    (unsigned long long)own_inode(), prover->ring, (unsigned long long)uid, broker);
-    sha256_hex(text, (size_t)size, payload);
+    prover_digest(nonce, own_inode(), prover->ring, uid, broker, payload);
     snprintf(name, sizeof name, "pagsrv:proof:%s", broker);
     if (!write_proof(prover->ring, name, payload))
         return;

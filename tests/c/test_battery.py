@@ -1,0 +1,492 @@
+# SPDX-License-Identifier: MIT
+"""libpagsrv at real brokers, in real sessions: every function, and what each refuses.
+
+The law: each way of building passes all of it, and the driver ends with nothing lost (the
+sanitizer's own word). It refuses to know the messages.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.actors import held
+from tests.c.building import Built
+from tests.c.driving import Member, member
+from tests.running import Running, running_broker
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def one(built: Built, broker: Running) -> Iterator[Member]:
+    """A driver in a session of its own, attached for changes."""
+    with member(built) as mine:
+        yield mine.attached(broker.dir)
+        mine("close")
+
+
+@pytest.fixture
+def file(short_tmp: Path) -> str:
+    """A file that says so."""
+    path = short_tmp / "file"
+    path.write_text("this is it")
+    return str(path)
+
+
+# ── scopes ──
+
+
+def test_a_session_is_proved_by_possession(one: Member) -> None:
+    """The session first, isolated; then the user."""
+    scopes = [told.split("|") for told in one.must("scopes").more]
+    assert scopes[0][0].startswith("session:")
+    assert scopes[0][1:] == ["possession", "isolated"]
+    assert scopes[1] == [f"user:{os.geteuid()}", "user", "none"]
+
+
+def test_sessions_of_one_uid_are_apart(
+    built: Built, broker: Running, one: Member, file: str, name: str
+) -> None:
+    """Bare it is not there, in full it is denied, and listed is neither."""
+    one.must("post", name, one.must("file", file).result)
+    full = f"{one.session()}/{name}"
+    with member(built) as stranger:
+        stranger.attached(broker.dir, changes=False)
+        assert stranger("open", name, None)[:3] == (-1, "ENOENT", 3)
+        assert stranger("open", full, None)[:3] == (-1, "EACCES", 4)
+        assert stranger("stat", full, None).entry["rights"] == "-----v"
+        assert all(name not in told for told in stranger.must("list", None).more)
+        stranger.must("close")
+    assert one.must("open", full, None).result > 2
+
+
+def test_another_uid_sees_nothing(
+    built: Built, broker: Running, one: Member, file: str, name: str, other_uid: int
+) -> None:
+    """Not even that there is something."""
+    one.must("post", name, one.must("file", file).result)
+    full = f"{one.session()}/{name}"
+    with member(built, other_uid) as stranger:
+        stranger.attached(broker.dir, changes=False)
+        for asked in (name, full):
+            assert stranger("open", asked, None)[:3] == (-1, "ENOENT", 3)
+        stranger.must("close")
+
+
+def test_a_named_ring_is_linkable_and_said_so(
+    built: Built, broker: Running, file: str, name: str
+) -> None:
+    """It is proved, and never what a post goes to unasked."""
+    with member(built, ring=f"pagsrv-c-{os.getpid()}") as mine:
+        mine.attached(broker.dir)
+        assert mine.must("scopes").more[0].endswith("|possession|linkable")
+        fd = mine.must("file", file).result
+        refused = mine("post", name, fd)
+        assert refused[:3] == (-1, "ENOKEY", 7)
+        assert "--scope user" in refused.sentence
+        mine.must("post", name, fd, "scope=session")
+        assert mine.must("stat", name, None).entry["full"] == f"{mine.session()}/{name}"
+        mine.must("close")
+
+
+def test_a_scope_named_and_not_proved_is_refused(built: Built, broker: Running) -> None:
+    """With the reason; the others are there all the same."""
+    with member(built) as mine:
+        mine.must("connect", broker.dir, 0)
+        refused = mine("attach", "user", "pag")
+        assert refused[:3] == (-1, "ENOKEY", 7)
+        assert refused.sentence.startswith("you are proved in no pag scope: ")
+        refused = mine("attach", "session:1", "user")
+        assert refused[:3] == (-1, "ENOKEY", 7)
+        assert mine("attach", "nonsense")[:3] == (-1, "EINVAL", 2)
+        assert [told.split("|")[0] for told in mine.must("scopes").more] == [f"user:{os.geteuid()}"]
+        mine.must("attach", "session")
+        assert mine.must("scopes").result == 1
+        mine.must("close")
+
+
+def test_twenty_at_once_are_all_proved(built: Built, broker: Running) -> None:
+    """Of one session: nonces take turns, and one overtaken is tried again."""
+    with member(built) as mine:
+        assert mine.actor(_attach_many, built, broker.dir, 20) == 20
+
+
+def _attach_many(built: Built, directory: str, count: int) -> int:
+    script = f"connect\t{directory}\t1\nattach\tsession\nscopes\nclose\n"
+    started = [
+        subprocess.Popen(built.argv, env={**os.environ, **built.env}, text=True,
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(count)
+    ]  # fmt: skip
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write(script)
+        process.stdin.flush()
+    return sum("|possession|isolated" in process.communicate()[0] for process in started)
+
+
+# ── entries ──
+
+
+def test_what_is_opened_is_what_was_posted(one: Member, file: str, name: str) -> None:
+    """Close-on-exec and the caller's; what was posted stays the poster's."""
+    fd = one.must("file", file).result
+    one.must("post", name, fd)
+    opened = one.must("open", name, None).result
+    assert opened != fd
+    assert one.must("read", opened).more == ["this is it", "1"]
+    one.must("closefd", opened)
+    assert one.must("read", fd).more[0] == "this is it"
+    assert one.must("stat", name, None).entry["opens"] == "1"
+
+
+def test_an_entry_is_told_whole(one: Member, file: str, name: str) -> None:
+    """What stat says is what the broker says."""
+    one.must("post", name, one.must("file", file).result, "label=app=demo=1", "until=ttl=60.5",
+             "mask=3f3f0000")  # fmt: skip
+    told = one.must("stat", name, None).entry
+    raw = json.loads(one.must("call", "Stat", json.dumps({"name": name})).more[0])["entry"]
+    assert raw["labels"] == {"app": "demo=1"}
+    assert raw["until"] == ["ttl=60.5", "revoked"]
+    assert told == {
+        "full": f"{raw['scope']}/{name}", "kind": "file", "access": "r",
+        "mask": "alswrvalswrv------------", "rights": "alswrv", "assigned": "1",
+        "uid": str(os.geteuid()), "gid": str(os.getegid()), "pid": str(raw["poster"]["pid"]),
+        "comm": raw["poster"]["comm"], "generation": str(raw["generation"]), "opens": "0",
+        "created": f"{raw['created']:.6f}", "last_opened": "0.000000",
+    }  # fmt: skip
+
+
+def test_an_empty_entry_is_assigned_later(one: Member, file: str, name: str) -> None:
+    """ENXIO until then; a second descriptor needs to be asked for."""
+    one.must("post", name, -1)
+    assert one("open", name, None)[:3] == (-1, "ENXIO", 9)
+    assert one.must("stat", name, None).entry["assigned"] == "0"
+    fd = one.must("file", file).result
+    one.must("post", name, fd)
+    assert one("post", name, fd)[:3] == (-1, "EEXIST", 5)
+    one.must("post", name, fd, "replace=1")
+    generation = int(one.must("stat", name, None).entry["generation"])
+    assert one("post", name, fd, f"expect={generation + 99}")[:3] == (-1, "ESTALE", 12)
+    one.must("post", name, fd, f"expect={generation}")
+
+
+def test_take_is_open_and_remove(one: Member, file: str, name: str) -> None:
+    """And then there is nothing."""
+    one.must("post", name, one.must("file", file).result)
+    taken = one.must("take", name, None).result
+    assert one.must("read", taken).more[0] == "this is it"
+    assert one("take", name, None)[:3] == (-1, "ENOENT", 3)
+
+
+def test_many_are_all_or_none(one: Member, file: str, name: str) -> None:
+    """In the order of the names, one of them twice."""
+    for each in ("a", "b"):
+        one.must("post", name + each, one.must("file", file).result)
+    before = one.must("fds").result
+    assert one("many", f"{name}a", f"{name}c")[:3] == (-1, "ENOENT", 3)
+    assert one.must("fds").result == before
+    assert len(one.must("many", f"{name}a", f"{name}b", f"{name}a").more) == 3
+    assert one.must("fds").result == before + 3
+    assert len(one.must("many", *[f"{name}a"] * 253).more) == 253
+    assert one("many", *[f"{name}a"] * 254)[:3] == (-1, "EINVAL", 2)
+
+
+def test_remove_rename_and_masks(one: Member, file: str, name: str) -> None:
+    """Each with its own refusals."""
+    one.must("post", name, one.must("file", file).result)
+    one.must("rename", name, f"{name}-new", None)
+    assert one("rename", name, f"{name}-new", None)[:3] == (-1, "ENOENT", 3)
+    one.must("mask", f"{name}-new", "session", "3f010000")
+    assert one("mask", f"{name}-new", None, "rw")[:3] == (-1, "EINVAL", 2)
+    assert one("remove", f"{name}-new", None, 1)[:3] == (-1, "ESTALE", 12)
+    assert one("remove", f"{name}-new", "user", 0)[:3] == (-1, "ENOENT", 3)
+    one.must("remove", f"{name}-new", None, 0)
+    assert one("stat", f"{name}-new", None)[:3] == (-1, "ENOENT", 3)
+
+
+def test_a_listing_is_in_the_order_of_names_and_may_be_used(
+    one: Member, file: str, name: str
+) -> None:
+    """Whoever is shown an entry may open it at once, and may end the listing."""
+    fd = one.must("file", file).result
+    names = sorted(f"{name}-{number}" for number in range(200))
+    for each in reversed(names):
+        one.must("post", each, fd, "mask=3f3f0000")
+    told = [each.split("|")[0].partition("/")[2] for each in one.must("list", "session").more]
+    assert told == names
+    assert one.must("openall", "session").result == 200
+    ended = one.must("list", "session", 3)
+    assert (ended.result, len(ended.more)) == (42, 3)
+
+
+def test_wait_answers_when_it_is_there(
+    built: Built, broker: Running, one: Member, file: str, name: str
+) -> None:
+    """Within its time, else ETIMEDOUT; the connection lives either way."""
+    assert one("wait", name, None, 0)[:3] == (-1, "ETIMEDOUT", 11)
+    assert one("wait", name, None, 20)[:3] == (-1, "ETIMEDOUT", 11)
+    with member(built) as other:
+        other.attached(broker.dir)
+        other.must("post", name, other.must("file", file).result, "scope=user")
+        assert one.must("wait", name, None, -1).entry["full"].endswith(name)
+        other.must("remove", name, "user", 0)
+        other.must("close")
+
+
+def test_a_signal_ends_a_wait_and_no_other_call(one: Member, file: str, name: str) -> None:
+    """EINTR, and the connection with it: the answer would be taken for the next one's."""
+    one.must("post", name, one.must("file", file).result)
+    one.must("alarm", 1, "again")
+    one.must("loop", 2000, name, None)
+    assert one("wait", f"{name}-not", None, -1)[1] == "EINTR"
+    one.must("alarm", 0)
+    assert one("open", name, None)[:3] == (-1, "ECONNREFUSED", 6)
+
+
+# ── ends ──
+
+
+def test_ends_speak_of_processes_by_their_pidfds(one: Member, file: str, name: str) -> None:
+    """exit=PID is pinned by the pidfd that travels; a process that is not there is said."""
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    with child:
+        fd = one.must("file", file).result
+        held = one.must("fds").result
+        one.must("post", name, fd, f"until=exit={child.pid}", "until=opens=9", "scope=user")
+        assert one.must("fds").result == held
+        raw = json.loads(one.must("call", "Stat", json.dumps({"name": name})).more[0])
+        assert raw["entry"]["until"] == [f"exit={child.pid}", "opens=9"]
+    refused = one("post", f"{name}-b", fd, f"until=exit={child.pid}")
+    assert refused[:3] == (-1, "EINVAL", 2)
+    assert "there is no such process" in refused.sentence
+    assert one("post", f"{name}-b", fd, "until=exit=0")[:3] == (-1, "EINVAL", 2)
+    assert one("post", f"{name}-b", fd, "until=sometime")[:3] == (-1, "EINVAL", 2)
+    assert one("post", f"{name}-b", fd, *["until=hup"] * 70)[:3] == (-1, "EINVAL", 2)
+    assert one("post", f"{name}-b", fd, "label=none")[:3] == (-1, "EINVAL", 2)
+
+
+def test_the_nth_open_is_the_last(one: Member, file: str, name: str) -> None:
+    """opens=2: then there is nothing."""
+    one.must("post", name, one.must("file", file).result, "until=opens=2")
+    one.must("open", name, None)
+    one.must("open", name, None)
+    assert one("open", name, None)[:3] == (-1, "ENOENT", 3)
+
+
+# ── what cannot be said ──
+
+
+@pytest.mark.parametrize("bad", ["", ".", "..", "a/b", "user:1", "x" * 256, "\udcff", "a\x01b"])
+def test_a_bad_name_is_a_sentence(one: Member, bad: str) -> None:
+    """From the broker, or before it would break a message; the connection lives."""
+    said = one("open", bad, None)
+    assert said[:3] == (-1, "EINVAL", 2)
+    assert said.sentence
+    one.must("scopes")
+
+
+def test_what_is_too_long_is_not_sent(one: Member) -> None:
+    """64 KiB are a message."""
+    said = one("open", "x" * 65536, None)
+    assert said[:4] == (-1, "EINVAL", 2, "the call has more than 65536 bytes: ask for less")
+    one.must("scopes")
+
+
+def test_a_descriptor_that_is_not_open(one: Member, name: str) -> None:
+    """sendmsg(2)'s own errno; nothing was posted, and the connection lives."""
+    assert one("post", name, 777)[1] == "EBADF"
+    assert one("whois", 777)[1] == "EBADF"
+    assert one("stat", name, None)[1] == "ENOENT"
+
+
+def test_the_board_may_not_hold_itself(one: Member, name: str) -> None:
+    """ELOOP."""
+    assert one("post", name, one.must("fileno").result)[:3] == (-1, "ELOOP", 10)
+
+
+# ── other calls ──
+
+
+def test_any_other_call(one: Member, file: str, name: str) -> None:
+    """By its short name or its full one, with descriptors and without."""
+    for method in ("Health", "org.pagsrv.Board.Health"):
+        assert json.loads(one.must("call", method).more[0])["entries"] >= 0
+    fd = one.must("file", file).result
+    asked = json.dumps({"name": name, "fd": 0, "labels": {"ü": "\"\\"}})
+    told = json.loads(one.must("call", "Post", asked, None, fd).more[0])["entry"]
+    assert told["labels"] == {"ü": "\"\\"}
+    took = one.must("call", "TakeMany", json.dumps({"names": [name]}), 4)
+    assert took.more[0] == '{"fds":[0]}'
+    assert one.must("read", took.more[1]).more[0] == "this is it"
+    one.must("post", name, fd)
+    held = one.must("fds").result
+    assert one("call", "Open", json.dumps({"name": name}))[1] == "EPROTO"
+    assert one.must("fds").result == held
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "error", "status"),
+    [
+        ("Health", "{", "EINVAL", 2), ("Health", "[]", "EINVAL", 2), ("Health", "{}}", "EINVAL", 2),
+        ('Health","x":"', "{}", "EINVAL", 2), ("", "{}", "EINVAL", 2), ("Close", "{}", "ENOSYS", 1),
+        ("List", "{}", "EPROTO", 1), ("Health", '{"x":1}', "EINVAL", 2),
+        ("Stat", '{"name":1}', "EINVAL", 2),
+    ],
+)  # fmt: skip
+def test_a_call_that_is_none(
+    one: Member, method: str, parameters: str, error: str, status: int
+) -> None:
+    """Nothing breaks out of its message; the connection lives."""
+    assert one("call", method, parameters)[:3] == (-1, error, status)
+    one.must("scopes")
+
+
+def test_whois_without_the_kernel(built: Built, one: Member, short_tmp: Path) -> None:
+    """What the kernel tells of every peer; the session is not known, and nobody guesses."""
+    path = str(short_tmp / "s")
+    one.must("listen", path)
+    with member(built) as peer:
+        peer.actor(_dial, path)
+        told = one.must("whois", one.must("accept").result).more[0].split("|")
+    session, pag, cred, alive, _, _, _, _, pid, uid, gid = told
+    assert (session, pag, cred, alive) == ("0", "0", "1", "1")
+    assert (int(uid), int(gid)) == (os.geteuid(), os.getegid())
+    assert int(pid) > 0
+    assert one("whois", one.must("file", "/etc/passwd").result)[:3] == (-1, "EINVAL", 2)
+
+
+def _dial(path: str) -> int:
+    held["dialled"] = socket.socket(socket.AF_UNIX)
+    held["dialled"].connect(path)
+    return os.getpid()
+
+
+def test_whois_and_proof_by_the_kernel(
+    built: Built, kernel_broker: Running, short_tmp: Path, name: str
+) -> None:
+    """Where it tells sessions: of the peer, and of ourselves without a nonce."""
+    path = str(short_tmp / "s")
+    with member(built) as mine, member(built) as peer:
+        mine.attached(kernel_broker.dir)
+        assert "|kernel|isolated" in mine.must("scopes").more[0]
+        mine.must("listen", path)
+        pid = peer.actor(_dial, path)
+        told = mine.must("whois", mine.must("accept").result).more[0].split("|")
+        ring = peer.attached(kernel_broker.dir).session()
+        assert told == ["1", "0", "1", "1", ring.partition(":")[2], "isolated", "kernel", "0",
+                        str(pid), str(os.geteuid()), str(os.getegid())]  # fmt: skip
+        # What is counted on without asking is right here, too.
+        mine.must("post", name, mine.must("file", "/etc/passwd").result)
+        mine.must("close")
+        mine.must("connect", kernel_broker.dir, 0)
+        mine.must("attach")
+        mine.must("open", name, None)
+        mine.must("close")
+        peer.must("close")
+
+
+# ── processes and connections ──
+
+
+def test_a_child_connects_anew(one: Member, broker: Running, file: str, name: str) -> None:
+    """The connection acts for whoever connected, and the child's end of it harms nobody."""
+    one.must("post", name, one.must("file", file).result)
+    said = one("fork", "open", name, None)
+    assert said[:3] == (-1, "EACCES", 4)
+    assert "connects anew" in said.sentence
+    assert one("fork", "close").result == 0
+    assert one("fork", "connect", broker.dir, 0).result == 0
+    one.must("open", name, None)
+
+
+def test_ten_thousand_opens_leave_nothing(
+    built: Built, short_tmp: Path, file: str, name: str
+) -> None:
+    """Neither here nor in the broker, which is this test's own."""
+    with running_broker(short_tmp) as broker, member(built) as mine:
+        mine.attached(broker.dir)
+        mine.must("post", name, mine.must("file", file).result)
+        mine.must("loop", 10, name, None)
+        before = mine.must("fds").result, broker.descriptors()
+        mine.must("loop", 10_000, name, None)
+        assert (mine.must("fds").result, broker.descriptors()) == before
+        mine.must("close")
+
+
+def test_changes_are_announced_when_they_come(
+    built: Built, broker: Running, file: str, name: str
+) -> None:
+    """Without PAGSRV_CHANGES, too; the session stays proved."""
+    with member(built) as mine:
+        mine.attached(broker.dir, changes=False)
+        assert mine("open", name, None)[1] == "ENOENT"
+        mine.must("post", name, mine.must("file", file).result)
+        assert mine.must("stat", name, None).entry["full"].startswith("session:")
+        mine.must("close")
+        mine.must("connect", broker.dir, 0)
+        mine.must("post", f"{name}-b", mine.must("file", file).result)
+        mine.must("close")
+
+
+def test_where_the_broker_is(built: Built, short_tmp: Path) -> None:
+    """Nobody there, too long a path, flags that nobody knows."""
+    with member(built) as mine:
+        said = mine("connect", str(short_tmp / "none"), 0)
+        assert said[:3] == (-1, "ECONNREFUSED", 6)
+        assert said.sentence.startswith(f"no broker answers at {short_tmp}/none or /run/pagsrv: ")
+        said = mine("connect", "/" + "x" * 120, 0)
+        assert said[:3] == (-1, "ECONNREFUSED", 6)
+        assert "too long a path" in said.sentence
+        assert mine("connect", str(short_tmp), 2)[:3] == (-1, "EINVAL", 2)
+
+
+def test_a_broker_that_is_gone(built: Built, short_tmp: Path, name: str) -> None:
+    """ECONNREFUSED from then on, and close works."""
+    with member(built) as mine:
+        with running_broker(short_tmp) as mortal:
+            mine.attached(mortal.dir)
+            mortal.kill()
+        assert mine("stat", name, None)[:3] == (-1, "ECONNREFUSED", 6)
+        said = mine("open", name, None)
+        assert said[:3] == (-1, "ECONNREFUSED", 6)
+        assert "hung up" in said.sentence
+        mine.must("close")
+
+
+def test_all_of_it_under_valgrind(
+    watched: Built, broker: Running, file: str, name: str, short_tmp: Path
+) -> None:
+    """Nothing is read before it was written, lost or left open; the driver's end says so."""
+    with member(watched) as mine:
+        mine.attached(broker.dir)
+        fd = mine.must("file", file).result
+        mine.must("post", name, fd, f"until=exit={os.getpid()}", "until=ttl=60", "label=a=b")
+        assert mine("post", name, fd)[1] == "EEXIST"
+        for opened in (mine.must("open", name, None).result, *mine.must("many", name, name).more):
+            mine.must("closefd", opened)
+        mine.must("rename", name, f"{name}-b", None)
+        mine.must("mask", f"{name}-b", None, "3f3f0000")
+        mine.must("list", None)
+        mine.must("wait", f"{name}-b", None, 1000)
+        mine.must("call", "Health")
+        assert mine("call", "Close")[1] == "ENOSYS"
+        listener = mine.must("listen", str(short_tmp / "s")).result
+        mine.actor(_dial, str(short_tmp / "s"))
+        accepted = mine.must("accept").result
+        mine.must("whois", accepted)
+        mine.must("closefd", mine.must("take", f"{name}-b", None).result)
+        mine.must("post", name, fd)
+        mine.must("remove", name, None, 0)
+        assert mine("attach", "pag")[1] == "ENOKEY"
+        for number in (accepted, fd):
+            mine.must("closefd", number)
+        mine.must("close")
+        assert listener > 2
