@@ -4,7 +4,7 @@
 How an example is written:
 
     ```console          runs, in the order of the document, in one shell of one session
-    $ pagsrv ls         a command; a line that begins with "> " continues it
+    $ pagsrv ls         a command; lines that begin with "> ", or are ">", continue it
     session:<ring>/db   what it says, stdout and stderr as they come
     ...                 any number of lines, none too
     ```
@@ -93,7 +93,7 @@ def steps(block: Block) -> list[Step]:
             found.append(Step(line[2:], "", number))
         elif not found:
             raise ValueError(f"line {number} stands before the first command of its block")
-        elif line.startswith("> ") and not found[-1].shown:
+        elif (line == ">" or line.startswith("> ")) and not found[-1].shown:
             found[-1] = found[-1]._replace(command=f"{found[-1].command}\n{line[2:]}")
         else:
             found[-1] = found[-1]._replace(shown=f"{found[-1].shown}{line}\n")

@@ -13,10 +13,10 @@ _pagsrv_options() {
         pagsh) echo --keep-session ;;
         whoami | doctor) echo --json ;;
         post)
-            echo --fd= --open= --dial= --listen= --empty --replace --expect= --scope= --mask= \
-                --until= --label= --json -v --verbose
+            echo --fd= --open= --dial= --listen= --empty --listen-fds --replace --expect= --scope= \
+                --mask= --until= --label= --json -v --verbose
             ;;
-        open | take | connect) echo --scope= ;;
+        open | take | connect | fdpass) echo --scope= ;;
         exec) echo --at= --scope= --preload ;;
         ls) echo -l --long --all --scope= --json ;;
         stat) echo --scope= --json ;;
@@ -48,7 +48,7 @@ _pagsrv_values() {
 }
 
 _pagsrv() {
-    local commands='broker session pagsh whoami post open take exec connect ls stat rm mv
+    local commands='broker session pagsh whoami post open take exec connect fdpass ls stat rm mv
         setperm timeout grant ungrant wait watch tui whois peerkeyring doctor'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' options place word
@@ -75,7 +75,7 @@ _pagsrv() {
         mapfile -t COMPREPLY < <(compgen -W "${options//=/}" -- "$cur")
     else
         case $command in
-            post | open | take | connect | stat | rm | mv | setperm | timeout | grant | ungrant | wait)
+            post | open | take | connect | fdpass | stat | rm | mv | setperm | timeout | grant | ungrant | wait)
                 # Bare names only: bash breaks words at the colon of a scope.
                 mapfile -t COMPREPLY < <(compgen -W "$(pagsrv ls 2>/dev/null | sed 's,^[^/]*/,,')" \
                     -- "$cur")

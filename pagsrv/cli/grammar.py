@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Kind = Literal["text", "flag", "many", "whole", "seconds"]
+Kind = Literal["text", "maybe", "flag", "many", "whole", "seconds"]
 
 
 class Argument(NamedTuple):
@@ -123,13 +123,14 @@ COMMANDS: tuple[Command, ...] = (
         "post",
         "post an open descriptor under a name",
         "posting:post",
-        "NAME (--fd N | --open PATH | --dial ADDR | --listen ADDR | --empty) [OPTION...]",
+        "(NAME (--fd N | --open PATH | --dial ADDR | --listen ADDR | --empty) | --listen-fds) "
+        "[OPTION...]",
         "What is opened, dialled or listened on is so by this command, with your rights; the "
         "broker only keeps it. Without --scope it goes to the innermost scope that keeps others "
         "out, session or pag, and never further. ADDR is tcp:HOST:PORT ([HOST] for IPv6) or "
         "unix:PATH (@PATH is abstract). Says nothing if all is well.",
         (
-            NAME,
+            NAME._replace(kind="maybe"),
             Argument("--fd", "descriptor N as this command inherits it", "N", "whole"),
             Argument("--open", "open PATH, for reading and writing if permitted, else for what "
                      "is", "PATH"),
@@ -137,6 +138,9 @@ COMMANDS: tuple[Command, ...] = (
             Argument("--listen", "listen on ADDR", "ADDR"),
             Argument("--empty", "nothing yet: it can be waited for, and assigned by a later "
                      "post", kind="flag"),
+            Argument("--listen-fds", "every descriptor that a service manager has given this "
+                     "command (LISTEN_FDS), each under its name in LISTEN_FDNAMES, in turn; NAME "
+                     "is left out", kind="flag"),
             Argument("--replace", "give an entry that is there a new descriptor", kind="flag"),
             EXPECT,
             SCOPE,
@@ -150,8 +154,9 @@ COMMANDS: tuple[Command, ...] = (
         (("pagsrv post db --dial tcp:localhost:5432", "a connection"),
          ("pagsrv post log --open /var/log/app.log --until exit", "while this shell lives"),
          ("pagsrv post in --fd 0 --until lease", "standard input, while this command runs"),
-         ("pagsrv post web --listen tcp:[::1]:8080 --scope user", "for all of your processes")),
-        choice=("--fd", "--open", "--dial", "--listen", "--empty"),
+         ("pagsrv post web --listen tcp:[::1]:8080 --scope user", "for all of your processes"),
+         ("pagsrv post --listen-fds --until lease", "what systemd listens on, as a service")),
+        choice=("--fd", "--open", "--dial", "--listen", "--empty", "--listen-fds"),
     ),
     Command(
         "open",
@@ -211,6 +216,19 @@ COMMANDS: tuple[Command, ...] = (
         (NAME, SCOPE),
         (("pagsrv connect db", "talk to it"),
          ("echo hello | pagsrv connect greeter", "and read the answer")),
+    ),
+    Command(
+        "fdpass",
+        "pass an entry's descriptor over stdout, as ssh wants it",
+        "fdpass:fdpass",
+        "NAME [--scope S]",
+        "For programs that have a descriptor brought to them, as ssh does by ProxyCommand with "
+        "ProxyUseFdpass: stdout is a Unix socket, over which the descriptor goes with one byte "
+        "(SCM_RIGHTS). Then this command ends, and nothing stands between. Nothing is opened "
+        "where stdout is something else.",
+        (NAME, SCOPE),
+        (("ssh -o ProxyUseFdpass=yes -o ProxyCommand='pagsrv fdpass gate' gate",
+          "over a connection that another process has dialled"),),
     ),
     Command(
         "ls",

@@ -77,9 +77,9 @@ def _add(parser: argparse._ActionsContainer, argument: Argument) -> None:
     names, where = flags(argument), destination(argument)
     if not names:
         # A word may be missing here so that the complaint is ours, with every word named.
-        many = argument.kind == "many"
-        reader = _TYPES["text" if many else argument.kind]
-        parser.add_argument(where, metavar=argument.name, nargs="+" if many else None, type=reader)
+        count = {"many": "+", "maybe": "?"}.get(argument.kind)
+        reader = _TYPES["text" if count else argument.kind]
+        parser.add_argument(where, metavar=argument.name, nargs=count, type=reader)
     elif argument.kind == "flag":
         parser.add_argument(*names, dest=where, action="store_true")
     elif argument.kind == "many":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""post: a descriptor of ours, left on the board.
+"""post: a descriptor of ours, or all that we were passed, left on the board.
 
 The law: every word is understood, and the broker found, before anything is opened or
 dialled; a socket file made for an entry that did not come to be is removed again. It
@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from select import POLLIN, poll
 from typing import TYPE_CHECKING
 
-from pagsrv.cli import places, render
+from pagsrv.cli import passed, places, render
 from pagsrv.cli.fail import Usage
 from pagsrv.client.blocking import connect
 from pagsrv.ends import NEED_PIDFD, parse_end
@@ -34,26 +34,42 @@ if TYPE_CHECKING:
 
 def post(given: argparse.Namespace) -> int:
     """post, from what the parser found."""
+    numbers = _numbers(given)
     _check(given)
     with ExitStack() as stack:
         # Before any descriptor of our own could have its number.
-        held = None if given.fd is None else stack.enter_context(places.inherited(given.fd))
+        held = {
+            name: None if number is None else stack.enter_context(places.inherited(number))
+            for name, number in numbers.items()
+        }
         until = [_until(word, stack) for word in given.until]
         board = stack.enter_context(connect(given.dir, changes=True))
-        with _made(given, held) as fd:
-            entry = _post(board, given, fd, until)
-        if given.json:
-            render.as_json(entry)
-        elif given.verbose:
-            render.line(_posted(entry))
+        for name, inherited in held.items():
+            with _made(given, inherited) as fd:
+                entry = _post(board, name, given, fd, until)
+            if given.json:
+                render.as_json(entry)
+            elif given.verbose:
+                render.line(_posted(entry))
         if "lease" in given.until:
             _hold(board)
     return 0
 
 
-def _check(given: argparse.Namespace) -> None:
-    """Raise what is wrong with the words: nothing has happened yet."""
+def _numbers(given: argparse.Namespace) -> dict[str, int | None]:
+    """What is to be posted: each name, with the number that it is inherited by, if it is."""
+    if given.listen_fds:
+        if given.name is not None:
+            raise Usage("--listen-fds has the names of LISTEN_FDNAMES: leave NAME out", "post")
+        return {**passed.names()}
+    if given.name is None:
+        raise Usage("the following arguments are required: NAME", "post")
     parse_reference(given.name)
+    return {given.name: given.fd}
+
+
+def _check(given: argparse.Namespace) -> None:
+    """Raise what is wrong with the other words: nothing has happened yet."""
     if given.scope is not None:
         parse_scope(given.scope)
     if given.mask is not None:
@@ -116,16 +132,16 @@ def _made(given: argparse.Namespace, held: Fd | None) -> Iterator[Fd | None]:
 
 
 def _post(
-    board: Board, given: argparse.Namespace, fd: Fd | None, until: list[str | Until]
+    board: Board, name: str, given: argparse.Namespace, fd: Fd | None, until: list[str | Until]
 ) -> EntryView:
     labels = _labels(given.label)
     if fd is None:
         return board.create(
-            given.name, scope=given.scope, replace=given.replace, expect=given.expect,
+            name, scope=given.scope, replace=given.replace, expect=given.expect,
             mask=given.mask, until=until, labels=labels,
         )  # fmt: skip
     return board.post(
-        given.name, fd, scope=given.scope, replace=given.replace, expect=given.expect,
+        name, fd, scope=given.scope, replace=given.replace, expect=given.expect,
         mask=given.mask, until=until, labels=labels,
     )  # fmt: skip
 

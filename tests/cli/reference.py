@@ -21,7 +21,7 @@ REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 MANUAL = ROOT / "docs" / "man" / "pagsrv.1.rst"
 
 _WIDTH = 100
-_COLUMN = 52
+_COLUMN = 51
 
 
 def _wrapped(text: str, indent: str = "") -> str:
@@ -38,7 +38,7 @@ def section(command: Command) -> str:
     rows = [f"| `{label(one)}` | {one.help} |" for one in command.arguments]
     if rows:
         parts.append("\n".join(["| word or option | what it says |", "| --- | --- |", *rows, ""]))
-    lines = [f"$ {line.ljust(_COLUMN)}# {what}" for line, what in command.examples]
+    lines = [f"$ {line.ljust(_COLUMN)} # {what}" for line, what in command.examples]
     parts.append("\n".join(["```text", *lines, "```", ""]))
     return "\n".join(parts)
 
