@@ -18,7 +18,7 @@ from pagsrv.cli import passed, places, render
 from pagsrv.cli.fail import Usage
 from pagsrv.client.blocking import connect
 from pagsrv.ends import NEED_PIDFD, parse_end
-from pagsrv.errors import InvalidParameter, NoBroker
+from pagsrv.errors import InvalidParameter, NoBroker, PagsrvError
 from pagsrv.kernel.process import NoProcess, open_pidfd
 from pagsrv.masks import parse_mask
 from pagsrv.messages import Until
@@ -44,16 +44,32 @@ def post(given: argparse.Namespace) -> int:
         }
         until = [_until(word, stack) for word in given.until]
         board = stack.enter_context(connect(given.dir, changes=True))
+        done: list[str] = []
         for name, inherited in held.items():
-            with _made(given, inherited) as fd:
-                entry = _post(board, name, given, fd, until)
-            if given.json:
-                render.as_json(entry)
-            elif given.verbose:
-                render.line(_posted(entry))
+            try:
+                with _made(given, inherited) as fd:
+                    entry = _post(board, name, given, fd, until)
+            except PagsrvError as error:
+                _name_what_stays(error, done)
+                raise
+            done.append(name)
+            _tell(given, entry)
         if "lease" in given.until:
             _hold(board)
     return 0
+
+
+def _name_what_stays(error: PagsrvError, done: list[str]) -> None:
+    """Have *error* say what was posted before it, since that is on the board."""
+    if done:
+        error.args = (f"{error}; posted before it: {', '.join(done)}",)
+
+
+def _tell(given: argparse.Namespace, entry: EntryView) -> None:
+    if given.json:
+        render.as_json(entry)
+    elif given.verbose:
+        render.line(_posted(entry))
 
 
 def _numbers(given: argparse.Namespace) -> dict[str, int | None]:

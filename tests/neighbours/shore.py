@@ -53,9 +53,11 @@ class Shore:
         if self._sshd is None:
             pytest.skip("there is no sshd (openssh-server)")
         try:
-            user = pwd.getpwuid(os.geteuid()).pw_name
+            account = pwd.getpwuid(os.geteuid())
         except KeyError:
             pytest.skip("cannot be tried here: sshd lets nobody in who has no account")
+        if account.pw_shell.endswith(("/nologin", "/false")):
+            pytest.skip(f"cannot be tried here: {account.pw_name} may not log in")
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its chroot, that it insists on
         for key in ("host", "me"):
@@ -65,7 +67,7 @@ class Shore:
         self._settings = place / "sshd_config"
         self._settings.write_text(_SSHD.format(place=place))
         (place / "known").write_text(f"gate {(place / 'host.pub').read_text()}")
-        self.config = _SSH.format(place=place, user=user)
+        self.config = _SSH.format(place=place, user=account.pw_name)
         self._children: list[subprocess.Popen[bytes]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]

@@ -8,6 +8,7 @@ by us. It refuses to know what flows.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -81,10 +82,18 @@ def test_a_program_that_is_activated(beside: Beside, short_tmp: Path, name: str)
 def test_each_under_its_name(beside: Beside, names: tuple[str, str]) -> None:
     """Every descriptor, in its order, and one line for each; --replace for those there are."""
     said = beside.must("pagsrv", "open", *names, "--", *POST, "--replace", "--verbose")
-    told = [line.partition(", generation")[0] for line in said.splitlines()]
-    assert [f"posted file (rw) as user:{os.geteuid()}/{one}" for one in names] == told
-    again = beside.run("pagsrv", "open", *names, "--", *POST)
-    assert (again.status, again.out) == (5, "")
+    told = [re.sub(r"\(r\w?\) as|, generation.*", "", line) for line in said.splitlines()]
+    assert [f"posted file  user:{os.geteuid()}/{one}" for one in names] == told
+
+
+def test_in_turn(beside: Beside, names: tuple[str, str]) -> None:
+    """One that is refused ends it, and the sentence names what is on the board by then."""
+    first, second = names
+    again = ("env", f"LISTEN_FDNAMES={first}-new:{second}", *POST)
+    said = beside.run("pagsrv", "open", *names, "--", *again)
+    assert (said.status, said.out) == (5, "")
+    assert said.err.endswith(f"; posted before it: {first}-new\n")
+    beside.must("pagsrv", "stat", f"{first}-new")
 
 
 @pytest.mark.parametrize(
