@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pagsrv.kernel import scm
-from tests.cli.command import Said
+from tests.cli.command import SECONDS, Said
 from tests.neighbours.beside import Beside, page
 from tests.neighbours.shore import Shore
 
@@ -91,17 +93,36 @@ def test_bytes_copied(beside: Beside, shore: Shore, short_tmp: Path, name: str) 
 
 
 def test_nothing_is_opened_where_nothing_can_be_passed(beside: Beside, name: str) -> None:
-    """Not into a pipe, nor to a socket nobody is at; the one open is still there."""
+    """Not into a pipe or nothing, nor to a socket nobody is at; the one open is still there."""
     beside.post(name, "--open", "/etc/passwd", "--until", "opens=1")
-    assert beside.run("pagsrv", "fdpass", name).status == 2
+    for words in (f"pagsrv fdpass {name}", f"pagsrv fdpass {name} >&-"):
+        assert beside.run("sh", "-c", words).status == 2
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as alone:
         for end in (tcp, alone):
-            assert beside.start("pagsrv", "fdpass", name, stdout=end, stderr=-3).wait(30) == 2
+            process = beside.start("pagsrv", "fdpass", name, stdout=end, stderr=subprocess.PIPE)
+            assert process.wait(SECONDS) == 2
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert beside.start("pagsrv", "fdpass", name, stdout=theirs).wait(30) == 0
+        assert beside.start("pagsrv", "fdpass", name, stdout=theirs).wait(SECONDS) == 0
         with scm.receive_blocking(ours, stream=True) as packet:
             assert packet.data == b"\0"
             (fd,) = packet.take()
             with fd.to_file() as file:
                 assert b"root" in file.read()
+
+
+def test_what_cannot_be_passed_after_all(beside: Beside, name: str) -> None:
+    """A socket with no room that may not be waited for: status 1, and the reason."""
+    beside.post(name, "--open", "/etc/passwd")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        with suppress(BlockingIOError):
+            while theirs.send(bytes(65536)):
+                pass
+        end = subprocess.PIPE
+        process = beside.start("pagsrv", "fdpass", name, stdout=theirs, stderr=end)
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+    assert process.wait(SECONDS) == 1
+    assert f"pagsrv: {name} was opened and cannot be passed over stdout: Resource" in said

@@ -111,6 +111,27 @@ def test_uvicorn_refuses_nobody(beside: Beside, short_tmp: Path, name: str) -> N
     assert {"one", "two", "three"} <= set(load.answers) <= {"one", "two", "three", UNANSWERED}
 
 
+@pytest.mark.parametrize(
+    ("kind", "sets"), [("uvicorn", True), ("gunicorn", True), ("nginx", False)]
+)
+def test_who_makes_the_socket_non_blocking(
+    beside: Beside,
+    short_tmp: Path,
+    name: str,
+    kind: str,
+    sets: bool,  # noqa: FBT001 -- a table
+) -> None:
+    """Nginx leaves a socket that it was given as it is; the others set the flag, for all."""
+    servers = Servers(beside, short_tmp, name, kind)
+    block = "import os; os.set_blocking(3, True)"
+    beside.must("pagsrv", "open", name, "--", "python3", "-c", block)
+    servers.start("one")
+    with Load(servers.port) as load:
+        load.wait("one", 1)
+    tell = "import os; print(os.get_blocking(3))"
+    assert beside.must("pagsrv", "open", name, "--", "python3", "-c", tell) == f"{not sets}\n"
+
+
 def test_refusals_would_be_seen() -> None:
     """Where nobody listens, the load says so."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
