@@ -36,11 +36,12 @@ def fdpass(given: argparse.Namespace) -> int:
     parse_reference(given.name)
     if given.scope is not None:
         parse_scope(given.scope)
-    with _way_out(given.name) as out:
-        with connect(given.dir) as board:
-            opened = board.open(given.name, given.scope)
-        with opened as fd:
-            _pass(out, fd, given.name)
+    with (
+        _way_out(given.name) as out,
+        connect(given.dir) as board,
+        board.open(given.name, given.scope) as fd,
+    ):
+        _pass(out, fd, given.name)
     return 0
 
 

@@ -33,7 +33,7 @@ ROWS = {
 }  # fmt: skip
 """The page's table: how each server is started, and by which signal it is stopped."""
 
-ANSWERS_ALL = ["uvicorn, patient", "gunicorn", "nginx"]
+ANSWERS_ALL = ["uvicorn, patient", "gunicorn", "gunicorn, by number", "nginx"]
 SOME = 50
 
 
@@ -50,7 +50,7 @@ class Servers:
         (stat,) = beside.must("pagsrv", "stat", entry, "--json").splitlines()
         self.port = int(json.loads(stat)["socket"]["local"].rpartition(":")[2])
         command, self.signal = ROWS[kind]
-        self._command = command.replace(" web ", f" {entry} ").replace("$PWD", str(place))
+        self._command = command.replace(" web", f" {entry}").replace("$PWD", str(place))
         if kind == "nginx":
             (line,) = [one for one in page(PAGE, "console") if "set_blocking" in one]
             beside.must("sh", "-c", line.removeprefix("$ ").replace(" web ", f" {entry} "))
@@ -169,3 +169,13 @@ def test_gunicorn_and_the_path_of_a_unix_socket(
     server.terminate()
     assert server.wait(SECONDS) == 0
     assert path.exists() is stays
+
+
+def test_gunicorn_takes_a_socket_once(beside: Beside, short_tmp: Path, name: str) -> None:
+    """By LISTEN_FDS and by number together it does not start."""
+    write(PAGE, short_tmp)
+    beside.post(name, "--listen", f"unix:{short_tmp}/s")
+    start = ("pagsrv", "open", name, "--", "gunicorn", "--bind", "fd://3", "app:wsgi")
+    said = beside.run(*start, cwd=str(short_tmp))
+    assert said.status == 1
+    assert "Bad file descriptor" in said.err
