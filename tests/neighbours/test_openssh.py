@@ -67,7 +67,7 @@ def test_one_connection_is_one_conversation(
     assert ssh(beside, shore, short_tmp, once, "gate", "true").status == 0
     again = ssh(beside, shore, short_tmp, once, "gate", "true")
     (shown,) = [text for text in page("openssh.md") if "no entry" in text]
-    assert f"$ ssh gate true\n{again.err.replace(once, 'gate')}" == shown
+    assert again.err.splitlines()[0].replace(once, "gate") == shown.splitlines()[1]  # pagsrv's own
     assert again.status == 255
 
 
