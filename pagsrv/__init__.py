@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from pagsrv.messages import Identity as Identity
     from pagsrv.messages import Until as Until
     from pagsrv.messages import Vitals as Vitals
+    from pagsrv.messages import Walked as Walked
+    from pagsrv.nodes import Node as Node
     from pagsrv.sockets import SocketView as Socket
     from pagsrv.vitals import NamespaceView as Namespace
 
@@ -55,9 +57,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Attached", "Board", "Denied", "Entry", "Event", "Events", "Exists", "Fact", "Fd",
     "HasFileno", "Identity", "InvalidParameter", "Loop", "Namespace", "NoBroker", "NoEntry",
-    "NoSession", "NotAssigned", "PagsrvError", "PeerIdentity", "PeerKeyring", "ProtocolError",
-    "QuotaExceeded", "Refused", "Socket", "Stale", "TimedOut", "Until", "Vitals", "__version__",
-    "aio", "connect", "peer_keyring", "whois",
+    "NoSession", "Node", "NotAssigned", "PagsrvError", "PeerIdentity", "PeerKeyring",
+    "ProtocolError", "QuotaExceeded", "Refused", "Socket", "Stale", "TimedOut", "Until", "Vitals",
+    "Walked", "__version__", "aio", "connect", "peer_keyring", "whois",
 ]  # fmt: skip
 
 _ELSEWHERE = {
@@ -66,6 +68,7 @@ _ELSEWHERE = {
     "Fd": "pagsrv.kernel.fd",
     "HasFileno": "pagsrv.client.until",
     "Namespace": "pagsrv.vitals",
+    "Node": "pagsrv.nodes",
     "PeerIdentity": "pagsrv.client.identity",
     "PeerKeyring": "pagsrv.kernel.peerkeyring",
     "Socket": "pagsrv.sockets",
@@ -73,7 +76,8 @@ _ELSEWHERE = {
     "peer_keyring": "pagsrv.client.whois",
     "whois": "pagsrv.client.whois",
     **dict.fromkeys(
-        ("Attached", "Entry", "Event", "Fact", "Identity", "Until", "Vitals"), "pagsrv.messages"
+        ("Attached", "Entry", "Event", "Fact", "Identity", "Until", "Vitals", "Walked"),
+        "pagsrv.messages",
     ),
 }
 _CALLED = {

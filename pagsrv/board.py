@@ -31,7 +31,16 @@ from pagsrv.messages import (
     Watch,
 )
 from pagsrv.model import By, Entry, Event, EventKind, H, Living, Moment, Peer, PeerId
-from pagsrv.names import EntryName, Reference, Scope, ScopeWord, parse_reference, parse_scope
+from pagsrv.names import (
+    EntryName,
+    Place,
+    Reference,
+    Scope,
+    ScopeWord,
+    parse_place,
+    parse_reference,
+    parse_scope,
+)
 from pagsrv.policy import demand, no_entry, rights, rights_in_full
 from pagsrv.store import Store
 from pagsrv.views import entry_view, event_view, openers_of, view_with
@@ -62,7 +71,16 @@ class Board(Generic[H]):
     @staticmethod
     def reference(name: str, scope: str | None) -> Reference:
         """The entry that a call names, from its two fields."""
-        reference = parse_reference(name)
+        return Board._within(parse_reference(name), name, scope)
+
+    @staticmethod
+    def place(name: str, scope: str | None) -> Place:
+        """The same, with what may lie beneath it."""
+        place = parse_place(name)
+        return place._replace(reference=Board._within(place.reference, name, scope))
+
+    @staticmethod
+    def _within(reference: Reference, name: str, scope: str | None) -> Reference:
         if scope is None:
             return reference
         word = parse_scope(scope)

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Container
 from typing import Generic, NamedTuple
 
-from pagsrv import changing, opening, posting
+from pagsrv import changing, opening, posting, walking
 from pagsrv.board import Board
-from pagsrv.effects import Answer, Drop, Effect, Hangup
+from pagsrv.effects import Answer, Drop, Effect, Errand, Hangup
 from pagsrv.ends import Deed
 from pagsrv.errors import Denied, InvalidParameter, PagsrvError, QuotaExceeded, Refused
 from pagsrv.facts import Isolation, RingFacts
@@ -40,6 +40,7 @@ from pagsrv.messages import (
     TakeMany,
     Ungrant,
     Wait,
+    Walk,
     Watch,
     WhoAmI,
     Whois,
@@ -48,6 +49,7 @@ from pagsrv.model import Entry, Given, H, Moment, Peer, PeerId, Process
 from pagsrv.names import Scope
 from pagsrv.scopes import Scopes
 from pagsrv.vitals import Budget
+from pagsrv.walking import Outcome
 
 
 class About(NamedTuple):
@@ -145,14 +147,14 @@ class Broker(Generic[H]):
     ) -> list[Effect[H]]:
         board = self.board
         match request:
-            case Open() | Take() | Stat():
+            case Open() | OpenMany() | Walk():
+                return self._open(peer, request, when)
+            case Take() | Stat():
                 return self._one(peer, request, given, when)
             case Attach():
                 return self.scopes.attach(peer, request, given)
             case Prove():
                 return self.scopes.prove(peer, request, given)
-            case OpenMany():
-                return opening.open_many(board, peer, request.names, when)
             case TakeMany():
                 return opening.take_many(board, peer, request.names, when)
             case List():
@@ -170,18 +172,36 @@ class Broker(Generic[H]):
         return self._change(peer, request, given, when)
 
     def _one(
-        self, peer: Peer, request: Open | Take | Stat, given: Given[H], when: Moment
+        self, peer: Peer, request: Take | Stat, given: Given[H], when: Moment
     ) -> list[Effect[H]]:
         """One entry, by its name."""
         board = self.board
         reference = board.reference(request.name, request.scope)
         if isinstance(request, Stat):
             return board.stat(peer, reference, given.living)
-        if isinstance(request, Take):
-            return opening.take_one(board, peer, reference, when)
-        if request.proved is not None:
+        return opening.take_one(board, peer, reference, when)
+
+    def _open(self, peer: Peer, request: Open | OpenMany | Walk, when: Moment) -> list[Effect[H]]:
+        if isinstance(request, Open) and request.proved is not None:
             self.scopes.check(peer, request.proved)
-        return opening.open_one(board, peer, reference, when)
+        if isinstance(request, Walk) or walking.is_walked(request):
+            return walking.walk(self.board, peer, request)
+        if isinstance(request, OpenMany):
+            return opening.open_many(self.board, peer, request.names, when)
+        reference = self.board.reference(request.name, request.scope)
+        return opening.open_one(self.board, peer, reference, when)
+
+    def reached(self, errand: Errand[H], outcome: Outcome[H], when: Moment) -> list[Effect[H]]:
+        """Answer an errand with its *outcome*, every handle of which is dropped after that."""
+        self.board.store.move(when)
+        effects = self.expire(when) if self.timed else []
+        try:
+            effects += walking.reached(self.board, errand, outcome, when)
+        except Refused as error:
+            self.refused(error)
+            effects.append(Answer(errand.to, error))
+        effects += [Drop(handle) for handle in outcome.handles]
+        return effects + self.board.drain(when)
 
     def _change(
         self, peer: Peer, request: Request, given: Given[H], when: Moment

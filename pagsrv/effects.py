@@ -14,9 +14,10 @@ from typing import Generic
 from msgspec import Struct
 
 from pagsrv.errors import PagsrvError
-from pagsrv.messages import EntryReply, EntryView, EventView, Reply
-from pagsrv.model import Entry, H, PeerId, Process
-from pagsrv.names import Scope
+from pagsrv.messages import EntryReply, EntryView, EventView, Open, OpenMany, Reply, Walk
+from pagsrv.model import Entry, H, Peer, PeerId, Process
+from pagsrv.names import Place, Scope
+from pagsrv.nodes import Asked
 from pagsrv.vitals import NamespaceView
 
 
@@ -41,6 +42,27 @@ class Look(Struct, Generic[H]):
     to: PeerId
     reply: EntryReply
     handle: H
+
+
+class Step(Struct, Generic[H]):
+    """One name to be reached: *place* beneath *handle*, or *handle* itself if it has no path."""
+
+    place: Place
+    entry: Entry[H]
+    handle: H
+    access: Asked = "r"
+
+
+class Errand(Struct, Generic[H]):
+    """Have *request* of *peer* carried out beneath directories, and come back with the outcome.
+
+    The handles stay the board's; one that is not there any more by then is judged anew.
+    """
+
+    to: PeerId
+    peer: Peer
+    request: Open | OpenMany | Walk
+    steps: tuple[Step[H], ...]
 
 
 class Listing(Struct):
@@ -92,4 +114,7 @@ class Hangup(Struct):
     why: str
 
 
-Effect = Answer[H] | Look[H] | Listing | Survey | Presence | Tell | Mind[H] | Drop[H] | Hangup
+Effect = (
+    Answer[H] | Look[H] | Errand[H] | Listing | Survey | Presence | Tell | Mind[H] | Drop[H]
+    | Hangup
+)  # fmt: skip

@@ -18,6 +18,15 @@ MESSAGE_FDS = 253
 NAME_BYTES = 255
 """NAME_MAX of limits.h: the file-system doors show entry names as file names."""
 
+PATH_BYTES = 4095
+"""PATH_MAX of limits.h without its NUL: the kernel takes no longer path beneath a directory."""
+
+NODES_BYTES = 48 * 1024
+"""What one answer to Walk tells of a directory, encoded: a reply stays below one message."""
+
+WALK_SECONDS = 3
+"""How long a file system may take for what is opened or listed beneath a posted directory."""
+
 LABELS = 16
 LABEL_KEY_BYTES = 64
 LABEL_VALUE_BYTES = 256

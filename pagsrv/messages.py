@@ -14,8 +14,9 @@ from typing import ClassVar
 from msgspec import Struct, field
 
 from pagsrv.errors import BOARD, SERVICE
+from pagsrv.nodes import Node
 from pagsrv.sockets import SocketView
-from pagsrv.vitals import Activity, Budget, NamespaceView
+from pagsrv.vitals import Activity, Budget, NamespaceView, Way
 
 
 class Request(Struct, forbid_unknown_fields=True):
@@ -93,6 +94,7 @@ class Open(_Behalf):
     scope: str | None = None
     on_behalf_of: int | None = None
     proved: list[str] | None = None
+    access: str | None = None
 
 
 class Take(_Named):
@@ -103,6 +105,15 @@ class Take(_Named):
 class OpenMany(Request):
     METHOD: ClassVar[str] = f"{BOARD}.OpenMany"
     names: list[str]
+    access: str | None = None
+
+
+class Walk(_Behalf):
+    METHOD: ClassVar[str] = f"{BOARD}.Walk"
+    name: str
+    scope: str | None = None
+    after: str | None = None
+    on_behalf_of: int | None = None
 
 
 class TakeMany(Request):
@@ -221,8 +232,8 @@ class GetInterfaceDescription(Request):
 
 
 REQUESTS: tuple[type[Request], ...] = (
-    Attach, Prove, Post, Open, Take, OpenMany, TakeMany, List, Stat, Remove, Rename, SetMask,
-    SetTimeout, Grant, Ungrant, Wait, Watch, WhoAmI, Whois, Health, Namespaces,
+    Attach, Prove, Post, Open, Take, OpenMany, TakeMany, Walk, List, Stat, Remove, Rename,
+    SetMask, SetTimeout, Grant, Ungrant, Wait, Watch, WhoAmI, Whois, Health, Namespaces,
     GetInfo, GetInterfaceDescription,
 )  # fmt: skip
 
@@ -328,6 +339,14 @@ class OpenedMany(Reply):
     fds: list[int]
 
 
+class Walked(Reply):
+    """What lies there, by name: *at* is the directory; *next*, if there is more, for `after`."""
+
+    at: str
+    nodes: list[Node]
+    next: str | None
+
+
 class Listed(Reply):
     entries: list[EntryView]
 
@@ -392,12 +411,6 @@ class Known(Reply):
     """The answer to Whois."""
 
     facts: list[Fact]
-
-
-class Way(Struct):
-    way: str
-    taken: bool
-    why: str
 
 
 class Vitals(Reply):

@@ -19,6 +19,7 @@ from pagsrv.facts import FdFacts, Isolation, ProcessFacts, RingFacts
 from pagsrv.limits import OPENERS
 from pagsrv.messages import Fact, Poster
 from pagsrv.names import EntryName, Scope
+from pagsrv.nodes import Credentials
 
 H = TypeVar("H")
 PeerId = NewType("PeerId", int)
@@ -162,9 +163,9 @@ class Entry(Generic[H]):
     """
 
     __slots__ = (
-        "created", "deadline", "facts", "generation", "gid", "grants", "handle", "labels",
-        "last_opened", "lease", "mask", "name", "opener", "openers", "opens", "poster", "scope",
-        "turns", "uid", "until", "waits",
+        "created", "credentials", "deadline", "facts", "generation", "gid", "grants", "handle",
+        "labels", "last_opened", "lease", "mask", "name", "opener", "openers", "opens", "poster",
+        "scope", "turns", "uid", "until", "waits",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 -- an entry is made in one place, whole
@@ -179,6 +180,8 @@ class Entry(Generic[H]):
         self.generation = 0
         self.handle: H | None = None
         self.facts: FdFacts | None = None
+        self.credentials: Credentials | None = None
+        """Whose rights lead beneath it, if it is a directory."""
         self.poster: Process[H] | None = None
         self.last_opened: float | None = None
         self.opens = 0
@@ -241,6 +244,7 @@ class Given(Struct, Generic[H]):
     handles: list[H] = field(default_factory=list)
     posted: H | None = None
     facts: FdFacts | None = None
+    credentials: Credentials | None = None
     poster: Witness[H] | None = None
     ends: list[Witness[H] | None] = field(default_factory=list)
     pag: int | None = None

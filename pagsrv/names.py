@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Names: of scopes, of entries, and of an entry in a scope.
+"""Names: of scopes, of entries, of an entry in a scope, of a place beneath one.
 
 The law: text is parsed here, once, at the edge; what leaves is typed and never
 parsed again. Bad text raises InvalidParameter with one sentence. It refuses to
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, NewType
 
 from pagsrv.errors import InvalidParameter
-from pagsrv.limits import NAME_BYTES
+from pagsrv.limits import NAME_BYTES, PATH_BYTES
 
 EntryName = NewType("EntryName", str)
 ScopeKind = Literal["session", "pag", "user"]
@@ -45,6 +45,19 @@ class Reference(NamedTuple):
 
     def __str__(self) -> str:
         return self.name if self.scope is None else f"{self.scope}/{self.name}"
+
+
+class Place(NamedTuple):
+    """An entry, or what lies beneath one that is a directory: the names that lead down to it.
+
+    *path* is None for the entry itself, and empty for the directory looked at from inside.
+    """
+
+    reference: Reference
+    path: tuple[str, ...] | None
+
+    def __str__(self) -> str:
+        return "/".join((str(self.reference), *(self.path or ())))
 
 
 def _scope_form(text: str) -> tuple[ScopeKind, str] | None:
@@ -88,7 +101,10 @@ def _fault(text: str) -> str:
     if text in (".", ".."):
         return "it would mean a directory; choose another"
     if "/" in text:
-        return "it holds a /; only session:N/, pag:N/ or user:N/ may stand before a name"
+        return (
+            "it holds a /; session:N/, pag:N/ or user:N/ may stand before a name, and what lies "
+            "beneath a posted directory is for open, connect and ls alone"
+        )
     if not text.isprintable() and any(ch < " " or "\x7f" <= ch < "\xa0" for ch in text):
         return "it holds a control character; leave it out"
     try:
@@ -108,3 +124,35 @@ def parse_reference(text: str, parameter: str = "name") -> Reference:
     if slash and _scope_form(head):
         return Reference(parse_scope(head, parameter), parse_name(rest, parameter))
     return Reference(None, parse_name(text, parameter))
+
+
+def parse_place(text: str, parameter: str = "name") -> Place:
+    """A reference, or one with a path beneath it: NAME/sub/path, S:N/NAME/sub/path, NAME/."""
+    head, slash, rest = text.partition("/")
+    if not slash:
+        return Place(parse_reference(text, parameter), None)
+    scope: ScopeWord | None = None
+    if _scope_form(head):
+        scope = parse_scope(head, parameter)
+        head, slash, rest = rest.partition("/")
+    reference = Reference(scope, parse_name(head, parameter))
+    return Place(reference, _parse_path(rest, parameter) if slash else None)
+
+
+def _parse_path(text: str, parameter: str) -> tuple[str, ...]:
+    """The names of a path; those of files, which may hold what no entry's may."""
+    path = tuple(part for part in text.split("/") if part not in ("", "."))
+    why = ""
+    if ".." in path:
+        why = "beneath an entry there is no way up; leave .. out"
+    elif "\0" in text:
+        why = "no file's name holds a NUL"
+    else:
+        try:
+            if len(text.encode()) > PATH_BYTES:
+                why = f"it is longer than {PATH_BYTES} bytes; open a directory on the way first"
+        except UnicodeEncodeError:
+            why = "it is not UTF-8"
+    if why:
+        raise InvalidParameter(parameter, f"{text[:80]!r} is no path: {why}")
+    return path

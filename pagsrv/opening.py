@@ -30,7 +30,7 @@ def open_one(board: Board[H], peer: Peer, reference: Reference, when: Moment) ->
     answer: Answer[H] = Answer(peer.id, OPENED, lend=(assigned(entry),))
     if peer.asker is None:
         answer.standing = _lasting(entry)
-    return [answer, *_opened(board, entry, peer, when)]
+    return [answer, *opened(board, entry, peer, when)]
 
 
 def take_one(board: Board[H], peer: Peer, reference: Reference, when: Moment) -> list[Effect[H]]:
@@ -44,15 +44,28 @@ def open_many(board: Board[H], peer: Peer, names: list[str], when: Moment) -> li
     """Lend several handles in one reply: all or none."""
     found = _find_many(board, peer, names, _OPEN)
     lend = tuple(assigned(entry) for entry in found)
-    for entry, times in Counter(found).items():
-        if entry.turns is not None and times > entry.turns:
-            raise NoEntry(f"{entry.scope}/{entry.name} may be opened {entry.turns} times more")
+    check_turns(found)
     answer: Answer[H] = Answer(peer.id, OpenedMany(list(range(len(lend)))), lend=lend)
     answer.standing = _lasting(*found)
     effects: list[Effect[H]] = [answer]
     for entry in found:
-        effects += _opened(board, entry, peer, when)
+        effects += opened(board, entry, peer, when)
     return effects
+
+
+def check_turns(found: list[Entry[H]]) -> None:
+    """NoEntry if one of *found* may not be opened as often as it is in there."""
+    for entry, times in Counter(found).items():
+        if entry.turns is not None and times > entry.turns:
+            raise NoEntry(f"{entry.scope}/{entry.name} may be opened {entry.turns} times more")
+
+
+def check_many(names: list[str]) -> None:
+    """InvalidParameter for no names, or more than one message carries descriptors."""
+    if not 0 < len(names) <= MESSAGE_FDS:
+        raise InvalidParameter(
+            "names", f"give 1 to {MESSAGE_FDS} names: one message carries no more descriptors"
+        )
 
 
 def _lasting(*entries: Entry[H]) -> tuple[Entry[H], ...]:
@@ -75,21 +88,20 @@ def take_many(board: Board[H], peer: Peer, names: list[str], when: Moment) -> li
 
 
 def _find_many(board: Board[H], peer: Peer, names: list[str], need: int) -> list[Entry[H]]:
-    if not 0 < len(names) <= MESSAGE_FDS:
-        raise InvalidParameter(
-            "names", f"give 1 to {MESSAGE_FDS} names: one message carries no more descriptors"
-        )
+    check_many(names)
     return [board.find(peer, parse_reference(name, "names"), need) for name in names]
 
 
-def _opened(board: Board[H], entry: Entry[H], peer: Peer, when: Moment) -> list[Effect[H]]:
+def opened(
+    board: Board[H], entry: Entry[H], peer: Peer, when: Moment, why: str = ""
+) -> list[Effect[H]]:
     """Account for one open of *entry*; it may have been the last it was good for."""
     entry.opens += 1
     if entry.opener is not peer.id or peer.asker is not None:
         entry.opened_by(peer)
     entry.last_opened = when.wall
     board.opens += 1
-    board.note("opened", entry, peer)
+    board.note("opened", entry, peer, why)
     if entry.turns is None:
         return []
     entry.turns -= 1

@@ -72,7 +72,7 @@ def ends_asked(request: Post) -> list[Ask]:
 
 
 def _hold(peer: Peer, asks: list[Ask], given: Given[H], scope: Scope, when: Moment) -> Hold[H]:
-    hold: Hold[H] = Hold(given.posted, given.facts, given.poster)
+    hold: Hold[H] = Hold(given.posted, given.facts, given.poster, given.credentials)
     words = []
     for ask, witness in zip(asks, given.ends, strict=True):
         words.append(str(ask))

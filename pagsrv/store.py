@@ -21,6 +21,7 @@ from pagsrv.facts import FdFacts, Isolation
 from pagsrv.limits import Limits
 from pagsrv.model import Entry, H, Moment, Peer, PeerId, Process, Witness
 from pagsrv.names import EntryName, Scope
+from pagsrv.nodes import Credentials
 from pagsrv.processes import Processes
 
 _SLACK = 64
@@ -69,6 +70,7 @@ class Hold(Struct, Generic[H]):
     handle: H | None
     facts: FdFacts | None
     poster: Witness[H] | None
+    credentials: Credentials | None = None
     until: tuple[str, ...] = ()
     waits: list[Witness[H]] = field(default_factory=list)
     lease: PeerId | None = None
@@ -189,6 +191,7 @@ class Store(Generic[H]):
         fresh: list[Process[H]] = []
         released = [] if entry.handle is None else [entry.handle]
         entry.handle, entry.facts = hold.handle, hold.facts
+        entry.credentials = hold.credentials
         if not keep_ends:
             waits, lease = entry.waits, entry.lease
             entry.waits = tuple(self._adopt(entry, wait, fresh) for wait in hold.waits)

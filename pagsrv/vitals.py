@@ -74,3 +74,11 @@ class NamespaceView(Struct):
     members: int | None
     leader: Leader | None
     since: float
+
+
+class Way(Struct):
+    """A way to learn a peer's session: whether it is taken, and by what, or why not."""
+
+    way: str
+    taken: bool
+    why: str

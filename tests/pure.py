@@ -32,12 +32,16 @@ from pagsrv.messages import (
 )
 from pagsrv.model import Entry, Given, Moment, Peer, PeerId, Process, Witness
 from pagsrv.names import EntryName, Scope
+from pagsrv.nodes import Credentials
 
 T = TypeVar("T")
 
 BROKER_ID = "00112233445566778899aabbccddeeff"
 SOCKET = FdFacts("socket", "rw", pollable=True)
 FILE = FdFacts("file", "r")
+DIRECTORY = FdFacts("dir", "r")
+HIS = Credentials(1000, 1000, ())
+"""Whose rights lead beneath a directory here."""
 
 ANY = "alswrv" * 4
 """The mask that lets everybody do everything."""
@@ -183,7 +187,7 @@ class Table:
 
     def given(
         self, peer: Peer, *, empty: bool = False, facts: FdFacts = SOCKET,
-        processes: Sequence[Witness[int] | None] = (),
+        processes: Sequence[Witness[int] | None] = (), credentials: Credentials | None = HIS,
     ) -> Given[int]:  # fmt: skip
         """What comes with a post: a handle, the poster, the processes waited for."""
         poster: Witness[int] = Witness(
@@ -194,6 +198,8 @@ class Table:
         given: Given[int] = Given(poster=poster, ends=list(processes))
         if not empty:
             given.posted, given.facts = self.number(), facts
+            if facts.kind == "dir":
+                given.credentials = credentials
         brought = [given.posted, poster.handle, *(one.handle for one in processes if one)]
         given.handles = [handle for handle in brought if handle is not None]
         return given

@@ -24,9 +24,9 @@ ROOT = Path(__file__).parent.parent
 NAMES = [
     "Attached", "Board", "Denied", "Entry", "Event", "Events", "Exists", "Fact", "Fd",
     "HasFileno", "Identity", "InvalidParameter", "Loop", "Namespace", "NoBroker", "NoEntry",
-    "NoSession", "NotAssigned", "PagsrvError", "PeerIdentity", "PeerKeyring", "ProtocolError",
-    "QuotaExceeded", "Refused", "Socket", "Stale", "TimedOut", "Until", "Vitals", "__version__",
-    "aio", "connect", "peer_keyring", "whois",
+    "NoSession", "Node", "NotAssigned", "PagsrvError", "PeerIdentity", "PeerKeyring",
+    "ProtocolError", "QuotaExceeded", "Refused", "Socket", "Stale", "TimedOut", "Until", "Vitals",
+    "Walked", "__version__", "aio", "connect", "peer_keyring", "whois",
 ]  # fmt: skip
 
 WIRE_ONLY = {"ExpectedMore", "InterfaceNotFound", "MethodNotFound"}
@@ -35,7 +35,7 @@ WIRE_ONLY = {"ExpectedMore", "InterfaceNotFound", "MethodNotFound"}
 METHODS = {
     "close", "create", "fileno", "grant", "health", "list", "names", "namespaces", "open",
     "open_many", "post", "remove", "rename", "set_mask", "set_timeout", "stat", "take",
-    "take_many", "ungrant", "wait", "watch", "whoami", "whois",
+    "take_many", "ungrant", "wait", "walk", "watch", "whoami", "whois",
 }  # fmt: skip
 PROPERTIES = {"attached", "broker_id", "dir"}
 

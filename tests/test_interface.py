@@ -45,10 +45,11 @@ from pagsrv.messages import (
     Reply,
     Until,
     Vitals,
-    Way,
+    Walked,
 )
+from pagsrv.nodes import Node
 from pagsrv.sockets import PeerProcess, SocketView, TcpView
-from pagsrv.vitals import Activity, Budget, Latency, Leader, NamespaceView, Use
+from pagsrv.vitals import Activity, Budget, Latency, Leader, NamespaceView, Use, Way
 
 DESCRIPTION = (Path(pagsrv.__file__).parent / f"{BOARD}.varlink").read_text(encoding="utf-8")
 INTERFACE = scanner.Interface(DESCRIPTION)
@@ -67,6 +68,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "RefusedScope": RefusedScope,
     "Fact": Fact,
     "Way": Way,
+    "Node": Node,
     "Opener": Opener,
     "Use": Use,
     "Budget": Budget,
@@ -84,6 +86,7 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "Take": (Opened,),
     "OpenMany": (OpenedMany,),
     "TakeMany": (OpenedMany,),
+    "Walk": (Walked,),
     "List": (Listed, ListedNames),
     "Remove": (Reply,),
     "Grant": (Reply,),

@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagsrv.errors import InvalidParameter
-from pagsrv.names import KINDS, Reference, Scope, parse_name, parse_reference, parse_scope
+from pagsrv.names import (
+    KINDS,
+    Reference,
+    Scope,
+    parse_name,
+    parse_place,
+    parse_reference,
+    parse_scope,
+)
 from tests.strategies import LARGEST, names, scopes
 
 
@@ -112,3 +120,33 @@ def test_reference_refuses(text: str) -> None:
     """Behind a scope there is one name, and a scope has its range."""
     with pytest.raises(InvalidParameter):
         parse_reference(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "path"),
+    [
+        ("docs", "docs", None),
+        ("docs/", "docs", ()),
+        ("docs//a/./b/", "docs/a/b", ("a", "b")),
+        ("session:7/docs", "session:7/docs", None),
+        ("session:7/docs/", "session:7/docs", ()),
+        ("session:7/docs/user:1/x", "session:7/docs/user:1/x", ("user:1", "x")),
+        ("session/docs", "session/docs", ("docs",)),
+        ("docs/a\tb\n", "docs/a\tb\n", ("a\tb\n",)),
+    ],
+)
+def test_place(text: str, shown: str, path: tuple[str, ...] | None) -> None:
+    """A path goes down from an entry; what would be no entry's name may be a file's."""
+    place = parse_place(text)
+    assert (str(place), place.path) == (shown, path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/docs", "docs/..", "docs/a/../b", "docs/a\0b", "docs/\udcff", "docs/" + "a/" * 2048 + "a",
+     "session:7/", "session:7//a", "session:99999999999/docs/a", ".", "../docs"],
+)  # fmt: skip
+def test_no_place(text: str) -> None:
+    """There is no way up, nor without an entry."""
+    with pytest.raises(InvalidParameter):
+        parse_place(text)

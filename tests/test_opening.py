@@ -144,7 +144,7 @@ def test_many_are_taken_in_one_moment() -> None:
     [
         ([], InvalidParameter),
         (["a"] * 254, InvalidParameter),
-        (["a", "a/b"], InvalidParameter),
+        (["a", "a/.."], InvalidParameter),
         (["a", "missing"], NoEntry),
         (["a", "empty"], NotAssigned),
         (["a", "closed"], Denied),

@@ -16,7 +16,8 @@ _pagsrv_options() {
             echo --fd= --open= --dial= --listen= --empty --listen-fds --replace --expect= --scope= \
                 --mask= --until= --label= --json -v --verbose
             ;;
-        open | take | connect | fdpass) echo --scope= ;;
+        open) echo --scope= --access= ;;
+        take | connect | fdpass) echo --scope= ;;
         exec) echo --at= --scope= --preload ;;
         ls) echo -l --long --all --scope= --json ;;
         stat) echo --scope= --json ;;
@@ -37,6 +38,7 @@ _pagsrv_values() {
     local cur=$2
     case $1 in
         --scope) mapfile -t COMPREPLY < <(compgen -W 'session pag user' -- "$cur") ;;
+        --access) mapfile -t COMPREPLY < <(compgen -W 'r w rw' -- "$cur") ;;
         --until)
             mapfile -t COMPREPLY < <(compgen -W 'exit leader lease hup ttl= opens= exec setsid uid orphan' -- "$cur")
             ;;
@@ -75,7 +77,14 @@ _pagsrv() {
         mapfile -t COMPREPLY < <(compgen -W "${options//=/}" -- "$cur")
     else
         case $command in
-            post | open | take | connect | fdpass | stat | rm | mv | setperm | timeout | grant | ungrant | wait)
+            open | connect | fdpass | ls)
+                # Names, or what lies beneath one: bare, since bash breaks words at the colon.
+                word=''
+                [[ $cur != */* ]] || word=${cur%/*}/
+                mapfile -t COMPREPLY < <(compgen -W "$(pagsrv ls ${word:+"$word"} 2>/dev/null |
+                    sed 's,^[^/]*/,,')" -- "$cur")
+                ;;
+            post | take | stat | rm | mv | setperm | timeout | grant | ungrant | wait)
                 # Bare names only: bash breaks words at the colon of a scope.
                 mapfile -t COMPREPLY < <(compgen -W "$(pagsrv ls 2>/dev/null | sed 's,^[^/]*/,,')" \
                     -- "$cur")

@@ -23,6 +23,7 @@ class Opening(NamedTuple):
     command: list[str]
     directory: str | None
     scope: str | None
+    access: str | None = None
 
 
 def parse(words: list[str]) -> Opening | None:

@@ -62,10 +62,8 @@ _OPENED = (
     "without a gap, LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID are set as systemd sets them. CMD "
     "replaces this command, so its exit status is the one you get."
 )
-_FROM = (
-    Argument("NAME[=FD]", "an entry, and which descriptor of CMD it becomes", kind="many"),
-    SCOPE, Argument("CMD", "the command and its arguments, after --"),
-)  # fmt: skip
+_WHICH = Argument("NAME[=FD]", "an entry, and which descriptor of CMD it becomes", kind="many")
+_CMD = Argument("CMD", "the command and its arguments, after --")
 
 COMMANDS: tuple[Command, ...] = (
     Command(
@@ -162,10 +160,15 @@ COMMANDS: tuple[Command, ...] = (
         "open",
         "run a command with entries as descriptors",
         "opening:run",
-        "NAME[=FD]... -- CMD...",
-        _OPENED,
-        _FROM,
+        "NAME[=FD]... [--access A] -- CMD...",
+        _OPENED + " NAME/PATH is a file or directory beneath a posted directory, opened anew with "
+        "the rights of whoever posted that, for reading unless --access says otherwise.",
+        (_WHICH, SCOPE,
+         Argument("--access", "what for, beneath a directory: r (the default), w or rw; writing "
+                  "takes the write right", "A"),
+         _CMD),
         (("pagsrv open db -- sh -c 'head -n 1 <&3'", "it is descriptor 3"),
+         ("pagsrv open docs/a.txt=0 -- wc -l", "a file beneath a posted directory"),
          ("pagsrv open log=1 log=2 -- make", "instead of stdout and stderr"),
          ("pagsrv open http https -- ./server", "several, as a service manager would")),
         command="must",
@@ -177,7 +180,7 @@ COMMANDS: tuple[Command, ...] = (
         "NAME[=FD]... -- CMD...",
         _OPENED + " Of several that take one entry, exactly one gets it. What was taken for a CMD "
         "that cannot be run after all is posted again, as you are told.",
-        _FROM,
+        (_WHICH, SCOPE, _CMD),
         (("pagsrv take job -- worker", "of many workers, one gets it"),), command="must",
     ),
     Command(
@@ -212,7 +215,8 @@ COMMANDS: tuple[Command, ...] = (
         "NAME [--scope S]",
         "Copies both ways until either end closes. The end of stdin shuts down the sending half "
         "of a socket, for everybody who holds it, and what still comes is copied. A file is "
-        "copied out to its end, then stdin goes into it.",
+        "copied out to its end, then stdin goes into it. NAME/PATH is what lies beneath a posted "
+        "directory, opened for reading.",
         (NAME, SCOPE),
         (("pagsrv connect db", "talk to it"),
          ("echo hello | pagsrv connect greeter", "and read the answer")),
@@ -234,13 +238,18 @@ COMMANDS: tuple[Command, ...] = (
         "ls",
         "list entries",
         "looking:ls",
-        "[-l] [--all] [--scope S] [--json]",
-        "Those of the scopes you are proved in, by their full names, which every command takes.",
-        (Argument("-l,--long", "with mask, your rights, kind, owner, opens, age and ends",
+        "[NAME[/PATH]] [-l] [--all] [--scope S] [--json]",
+        "Those of the scopes you are proved in, by their full names, which every command takes. "
+        "With NAME, what lies in that posted directory, or in PATH beneath it, by names which open "
+        "and connect take: a directory ends with /.",
+        (Argument("NAME[/PATH]", "a posted directory, or a file or directory beneath it",
+                  kind="maybe"),
+         Argument("-l,--long", "with mask, your rights, kind, owner, opens, age and ends",
                   kind="flag"),
          Argument("--all", "every entry you may view, of whatever scope", kind="flag"),
          SCOPE, JSON),
-        (("pagsrv ls", "what is here"), ("pagsrv ls -l --all", "and what exists at all")),
+        (("pagsrv ls", "what is here"), ("pagsrv ls -l --all", "and what exists at all"),
+         ("pagsrv ls -l docs/", "what lies in a posted directory")),
     ),
     Command(
         "stat",

@@ -42,7 +42,8 @@ Everywhere
   --version             which pagsrv this is
 
 NAME is looked up in your session, then your PAG, then your user scope; S:N/NAME, as
-in session:8192/db, names one entry in full.
+in session:8192/db, names one entry in full. NAME/PATH is what lies beneath a posted
+directory, for open, connect and ls.
 
 """
 

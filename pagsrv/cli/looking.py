@@ -10,15 +10,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from msgspec import to_builtins
+
 from pagsrv.cli import render, sockets
+from pagsrv.cli.fail import Usage
 from pagsrv.client.blocking import connect
-from pagsrv.names import KINDS, parse_reference, parse_scope
+from pagsrv.names import KINDS, parse_place, parse_reference, parse_scope
 
 if TYPE_CHECKING:
     import argparse
 
     from pagsrv.messages import EntryView, EventView, Identity, Opener, Vitals
+    from pagsrv.nodes import Node
 
+_NODES = ("KIND", "SIZE", "AGE", "NAME")
 _LISTED = ("MASK", "RIGHTS", "KIND", "ACCESS", "OWNER", "OPENS", "AGE", "UNTIL", "NAME")
 
 
@@ -77,6 +82,8 @@ def _how(identity: Identity, vitals: Vitals) -> str:
 def ls(given: argparse.Namespace) -> int:
     """ls, from what the parser found."""
     _check(given)
+    if given.name is not None:
+        return _beneath(given)
     with connect(given.dir) as board:
         entries = board.list(given.scope, all=given.all)
     entries.sort(key=_order)
@@ -90,6 +97,38 @@ def ls(given: argparse.Namespace) -> int:
         for entry in entries:
             render.line(render.plain(f"{entry.scope}/{entry.name}"))
     return 0
+
+
+def _beneath(given: argparse.Namespace) -> int:
+    """What lies in a posted directory."""
+    if given.all:
+        raise Usage("--all is for entries, and NAME for what lies beneath one", "ls")
+    parse_place(given.name)
+    with connect(given.dir) as board:
+        walked = board.walk(given.name, given.scope)
+    if given.json:
+        for node in walked.nodes:
+            render.as_json({"at": walked.at, **to_builtins(node)})
+    elif given.long:
+        now = time.time()
+        render.table(_NODES, [_node_row(walked.at, node, now) for node in walked.nodes])
+    else:
+        for node in walked.nodes:
+            render.line(render.plain(_full(walked.at, node)))
+    return 0
+
+
+def _full(at: str, node: Node) -> str:
+    return f"{at}/{node.name}/" if node.kind == "dir" else f"{at}/{node.name}"
+
+
+def _node_row(at: str, node: Node, now: float) -> tuple[str, ...]:
+    return (
+        node.kind or "?",
+        "-" if node.size is None else str(node.size),
+        "-" if node.modified is None else render.age(now - node.modified),
+        _full(at, node) + ("" if node.target is None else f" -> {node.target}"),
+    )
 
 
 def _order(entry: EntryView) -> tuple[int, int, str]:

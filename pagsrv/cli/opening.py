@@ -19,7 +19,7 @@ from pagsrv.cli.fail import NotRun, Usage
 from pagsrv.cli.fast import Opening
 from pagsrv.client.blocking import connect
 from pagsrv.errors import NoSession, PagsrvError
-from pagsrv.names import parse_reference, parse_scope
+from pagsrv.names import parse_place, parse_reference, parse_scope
 
 if TYPE_CHECKING:
     import argparse
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pagsrv.cli.taking import Taken
     from pagsrv.client.blocking import Board
     from pagsrv.kernel.fd import Fd
+    from pagsrv.names import Place
 
 FIRST = 3
 """The first descriptor passed to a service (sd_listen_fds(3))."""
@@ -44,7 +45,8 @@ class CannotPlace(PagsrvError):
 
 def run(given: argparse.Namespace) -> NoReturn:
     """Open and take, from what the parser found."""
-    carry_out(Opening(given.verb, given.name, given.command, given.dir, given.scope))
+    access = given.access if given.verb == "open" else None
+    carry_out(Opening(given.verb, given.name, given.command, given.dir, given.scope, access))
 
 
 def carry_out(opening: Opening) -> NoReturn:
@@ -92,8 +94,9 @@ def _plan(opening: Opening) -> tuple[list[str], list[int]]:
     # Before anything is taken from the board: the limit is one more than the largest number.
     if 0 <= os.sysconf("SC_OPEN_MAX") <= max(targets):
         raise _cannot_place(targets, os.strerror(EBADF))
+    parse = parse_place if opening.verb == "open" else parse_reference
     for name, _ in wanted:
-        parse_reference(name)
+        parse(name)
     if opening.scope is not None:
         parse_scope(opening.scope)
     return [name for name, _ in wanted], targets
@@ -107,7 +110,7 @@ def _environment(names: list[str], targets: list[int]) -> dict[str, str]:
     order = sorted(zip(targets, names, strict=True))
     if [number for number, _ in order] != list(range(FIRST, FIRST + len(order))):
         return environment
-    called = [parse_reference(name).name for _, name in order]
+    called = [str(_bare(name)) for _, name in order]
     for name in called:
         if ":" in name:
             raise Usage(
@@ -120,6 +123,12 @@ def _environment(names: list[str], targets: list[int]) -> dict[str, str]:
     return environment
 
 
+def _bare(name: str) -> Place:
+    """*name* without its scope."""
+    place = parse_place(name)
+    return place._replace(reference=place.reference._replace(scope=None))
+
+
 def _look(board: Board, opening: Opening, names: list[str]) -> Taken:
     from pagsrv.cli.taking import Taken  # noqa: PLC0415 -- see the law
 
@@ -127,18 +136,20 @@ def _look(board: Board, opening: Opening, names: list[str]) -> Taken:
 
 
 def _fetch(board: Board, opening: Opening, names: list[str]) -> list[Fd]:
+    taking = opening.verb == "take"
     if len(names) == 1:
-        verb = board.take if opening.verb == "take" else board.open
-        return [verb(names[0], opening.scope)]
+        name, scope = names[0], opening.scope
+        return [
+            board.take(name, scope) if taking else board.open(name, scope, access=opening.access)
+        ]
     if opening.scope is not None:
         names = [_in_full(board, name, opening.scope) for name in names]
-    return board.take_many(names) if opening.verb == "take" else board.open_many(names)
+    return board.take_many(names) if taking else board.open_many(names, access=opening.access)
 
 
 def _in_full(board: Board, name: str, scope: str) -> str:
     """*name* with its scope before it, where *scope* may be one of the three words."""
-    reference = parse_reference(name)
-    if reference.scope is not None:
+    if parse_place(name).reference.scope is not None:
         return name
     for proof in board.attached.scopes:
         if scope in (proof.scope, proof.scope.partition(":")[0]):

@@ -74,7 +74,7 @@ def line(text: str = "") -> None:
     write(f"{text}\n")
 
 
-def as_json(value: Struct) -> None:
+def as_json(value: Struct | dict[str, object]) -> None:
     """Write *value* as one JSON object on one line."""
     from msgspec.json import encode  # noqa: PLC0415 -- many commands write none
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pagsrv.client.blocking import connect as connect_board
 from pagsrv.errors import PagsrvError
-from pagsrv.names import parse_reference, parse_scope
+from pagsrv.names import parse_place, parse_scope
 
 if TYPE_CHECKING:
     import argparse
@@ -142,7 +142,7 @@ class Flow:
 
 def connect(given: argparse.Namespace) -> int:
     """connect, from what the parser found."""
-    parse_reference(given.name)
+    parse_place(given.name)
     if given.scope is not None:
         parse_scope(given.scope)
     _fill()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pagsrv.client.identity import PeerIdentity
     from pagsrv.client.until import HasFileno
     from pagsrv.kernel.fd import Fd
-    from pagsrv.messages import Attached, EntryView, Identity, Until, Vitals
+    from pagsrv.messages import Attached, EntryView, Identity, Until, Vitals, Walked
     from pagsrv.vitals import NamespaceView
 
 # Board.list hides the builtin inside the class.
@@ -118,20 +118,21 @@ class Board:
     # ── open ──
 
     async def open(
-        self, name: str, scope: str | None = None, *, on_behalf_of: Shown = None
+        self, name: str, scope: str | None = None, *, access: str | None = None,
+        on_behalf_of: Shown = None,
     ) -> Fd:  # fmt: skip
-        """The descriptor posted as *name*, once more, the caller's to close."""
+        """The descriptor posted as *name*, or what lies beneath it, the caller's to close."""
         if on_behalf_of is not None:
-            return await self._do(calls.open_for(name, scope, on_behalf_of))
-        return await self._do(conversation.open_one(name, scope))
+            return await self._do(calls.open_for(name, scope, access, on_behalf_of))
+        return await self._do(conversation.open_one(name, scope, access))
 
     async def take(self, name: str, scope: str | None = None) -> Fd:
         """As open(), and the entry is removed; it is removed too if this is cancelled late."""
         return await self._do(conversation.take_one(name, scope))
 
-    async def open_many(self, names: Sequence[str]) -> _Fds:
+    async def open_many(self, names: Sequence[str], *, access: str | None = None) -> _Fds:
         """The descriptors of *names* (at most 253, in that order), all or none; the caller's."""
-        return await self._do(conversation.open_many(names))
+        return await self._do(conversation.open_many(names, access))
 
     async def take_many(self, names: Sequence[str]) -> _Fds:
         """As open_many(), and all of the entries are removed in the same moment, or none."""
@@ -201,6 +202,17 @@ class Board:
     ) -> _Names:
         """As list(), the names alone: many times faster."""
         return await self._do(calls.list_names(scope, every=all, behalf=on_behalf_of))
+
+    async def walk(
+        self, name: str, scope: str | None = None, *, on_behalf_of: Shown = None
+    ) -> Walked:  # fmt: skip
+        """What lies in the posted directory *name*, or as NAME/sub/path in one beneath it."""
+        whole = told = await self._do(calls.walk(name, scope, None, on_behalf_of))
+        while told.next is not None:
+            told = await self._do(calls.walk(name, scope, told.next, on_behalf_of))
+            whole.nodes += told.nodes
+        whole.next = None
+        return whole
 
     async def stat(
         self, name: str, scope: str | None = None, *, on_behalf_of: Shown = None

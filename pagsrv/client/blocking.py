@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pagsrv.client.identity import PeerIdentity
     from pagsrv.client.until import HasFileno
-    from pagsrv.messages import Attached, EntryView, Identity, Until, Vitals
+    from pagsrv.messages import Attached, EntryView, Identity, Until, Vitals, Walked
     from pagsrv.vitals import NamespaceView
 
 _Key = str | tuple[str, str]
@@ -36,6 +36,7 @@ _Key = str | tuple[str, str]
 # Board.list hides the builtin inside the class.
 _Entries = list["EntryView"]
 _Names = list[str]
+_Fds = list[Fd]
 _Namespaces = list["NamespaceView"]
 
 _PACKETS = 4096
@@ -136,13 +137,19 @@ class Board:
 
     # ── open ──
 
-    def open(self, name: str, scope: str | None = None, *, on_behalf_of: Shown = None) -> Fd:
+    def open(
+        self, name: str, scope: str | None = None, *, access: str | None = None,
+        on_behalf_of: Shown = None,
+    ) -> Fd:  # fmt: skip
         """The descriptor posted as *name*, once more: the same open file, the caller's to close.
 
-        NoEntry, Denied, NotAssigned.
+        As NAME/sub/path what lies beneath a posted directory, opened anew with the rights of its
+        poster; then *access* is r (the default), w or rw. NoEntry, Denied, NotAssigned.
         """
         if on_behalf_of is not None:
-            return self._do(client.calls.open_for(name, scope, on_behalf_of))
+            return self._do(client.calls.open_for(name, scope, access, on_behalf_of))
+        if access is not None:
+            return self._do(conversation.open_one(name, scope, access))
         key: _Key = name if scope is None else (name, scope)
         packet = self._packets.get(key)
         if packet is None:
@@ -187,11 +194,14 @@ class Board:
         """As open(), and the entry is removed in the same moment: of many takers one gets it."""
         return self._do(conversation.take_one(name, scope))
 
-    def open_many(self, names: Sequence[str]) -> list[Fd]:
-        """The descriptors of *names* (at most 253, in that order), all or none; the caller's."""
-        return self._do(conversation.open_many(names))
+    def open_many(self, names: Sequence[str], *, access: str | None = None) -> _Fds:
+        """The descriptors of *names* (at most 253, in that order), all or none; the caller's.
 
-    def take_many(self, names: Sequence[str]) -> list[Fd]:
+        With *access* all of them are paths beneath posted directories, as for open().
+        """
+        return self._do(conversation.open_many(names, access))
+
+    def take_many(self, names: Sequence[str]) -> _Fds:
         """As open_many(), and all of the entries are removed in the same moment, or none."""
         return self._do(conversation.take_many(names))
 
@@ -268,6 +278,19 @@ class Board:
     ) -> _Names:
         """As list(), the names alone: many times faster."""
         return self._do(client.calls.list_names(scope, every=all, behalf=on_behalf_of))
+
+    def walk(self, name: str, scope: str | None = None, *, on_behalf_of: Shown = None) -> Walked:
+        """What lies in the posted directory *name*, or as NAME/sub/path in one beneath it, by name.
+
+        Of a file, that one alone. The broker's looks at a large directory are several: what is
+        made or removed meanwhile may be missed.
+        """
+        whole = told = self._do(client.calls.walk(name, scope, None, on_behalf_of))
+        while told.next is not None:
+            told = self._do(client.calls.walk(name, scope, told.next, on_behalf_of))
+            whole.nodes += told.nodes
+        whole.next = None
+        return whole
 
     def stat(self, name: str, scope: str | None = None, *, on_behalf_of: Shown = None) -> EntryView:
         """The entry *name*; its socket says what it is at this moment, if it is one.

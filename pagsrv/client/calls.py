@@ -46,6 +46,8 @@ from pagsrv.messages import (
     Until,
     Vitals,
     Wait,
+    Walk,
+    Walked,
     Watch,
     WhoAmI,
     Whois,
@@ -188,10 +190,17 @@ def _index(fds: list[int]) -> int | None:
     return 0 if fds else None
 
 
-def open_for(name: str, scope: str | None, behalf: Shown) -> Call[Fd]:
+def open_for(name: str, scope: str | None, access: str | None, behalf: Shown) -> Call[Fd]:
     """Open, on behalf of the peer of the socket *behalf*."""
     fds = shown(behalf)
-    return _call(Open(name, scope, _index(fds)), one_fd, fds)
+    return _call(Open(name, scope, _index(fds), None, access), one_fd, fds)
+
+
+def walk(name: str, scope: str | None, after: str | None, behalf: Shown) -> Call[Walked]:
+    """Walk, from the name *after* on."""
+    fds = shown(behalf)
+    request = Walk(name, scope, after, _index(fds))
+    return _call(request, lambda packet: _read(packet, Walked), fds)
 
 
 def post(  # noqa: PLR0913 -- one for each field of Post

@@ -138,9 +138,13 @@ def named(method: bytes, name: str, scope: str | None) -> bytes:
 # ── open ──
 
 
-def opening(name: str, scope: str | None, proved: tuple[str, ...] = ()) -> bytes:
+def opening(
+    name: str, scope: str | None, proved: tuple[str, ...] = (), access: str | None = None
+) -> bytes:
     """The packet of Open; *proved* are the kinds of scopes that it counts on, if it does."""
     packet = named(b"Open", name, scope)
+    if access is not None:
+        packet = packet.removesuffix(_END) + b',"access":' + _text(access, "access") + _END
     if proved:
         packet = packet.removesuffix(_END) + b',"proved":' + _list(proved, "proved") + _END
     return packet
@@ -153,9 +157,9 @@ def one_fd(packet: Packet) -> Fd:
     return client.calls.read_fd(packet)
 
 
-def open_one(name: str, scope: str | None) -> Call[Fd]:
+def open_one(name: str, scope: str | None, access: str | None = None) -> Call[Fd]:
     """Open."""
-    return Call(named(b"Open", name, scope), one_fd)
+    return Call(opening(name, scope, (), access), one_fd)
 
 
 def take_one(name: str, scope: str | None) -> Call[Fd]:
@@ -163,17 +167,19 @@ def take_one(name: str, scope: str | None) -> Call[Fd]:
     return Call(named(b"Take", name, scope), one_fd, changes=True)
 
 
-def open_many(names: Sequence[str]) -> Call[list[Fd]]:
+def open_many(names: Sequence[str], access: str | None = None) -> Call[list[Fd]]:
     """OpenMany."""
-    return _many(b"OpenMany", names, changes=False)
+    return _many(b"OpenMany", names, access, changes=False)
 
 
 def take_many(names: Sequence[str]) -> Call[list[Fd]]:
     """TakeMany."""
-    return _many(b"TakeMany", names, changes=True)
+    return _many(b"TakeMany", names, None, changes=True)
 
 
-def _many(method: bytes, names: Sequence[str], *, changes: bool) -> Call[list[Fd]]:
+def _many(
+    method: bytes, names: Sequence[str], access: str | None, *, changes: bool
+) -> Call[list[Fd]]:
     count = len(names)
 
     def read(packet: Packet) -> list[Fd]:
@@ -182,6 +188,8 @@ def _many(method: bytes, names: Sequence[str], *, changes: bool) -> Call[list[Fd
         return client.calls.read_fds(packet, count)
 
     said = b'"names":' + _list(names, "names")
+    if access is not None:
+        said += b',"access":' + _text(access, "access")
     return Call(_CALL % (method, said), read, changes=changes)
 
 

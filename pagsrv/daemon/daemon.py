@@ -29,6 +29,7 @@ from pagsrv.daemon.config import Config
 from pagsrv.daemon.connection import Connection
 from pagsrv.daemon.deeds import Deeds
 from pagsrv.daemon.elsewhere import Elsewhere
+from pagsrv.daemon.errands import Errands
 from pagsrv.daemon.facts import Facts
 from pagsrv.daemon.gids import GidNames
 from pagsrv.daemon.log import log
@@ -36,10 +37,12 @@ from pagsrv.daemon.sessions import Sessions, shut
 from pagsrv.daemon.sockets import Sockets
 from pagsrv.daemon.standing import StandingAnswers
 from pagsrv.daemon.timing import EVERY, Timing
+from pagsrv.daemon.walkers import Walkers
 from pagsrv.effects import (
     Answer,
     Drop,
     Effect,
+    Errand,
     Hangup,
     Listing,
     Look,
@@ -58,6 +61,7 @@ from pagsrv.watching import Watcher
 
 if TYPE_CHECKING:
     from pagsrv.daemon.leaders import Leaders
+    from pagsrv.daemon.spawner import Spawner
 
 SWEEP_SECONDS = 1.0
 _SIOCOUTQ = 0x5411  # TIOCOUTQ of asm-generic/ioctls.h; unix(7)
@@ -69,19 +73,19 @@ _BATCH = 64
 class Daemon:
     """A broker with its sockets; owns everything it has accepted or been handed."""
 
-    def __init__(self, config: Config, broker_id: str) -> None:
+    def __init__(self, config: Config, broker_id: str, spawner: Spawner | None = None) -> None:
         self.uid = os.getuid()
         self.config = config
         about = About(broker_id, self.uid, config.dir)
         self.broker: Broker[Fd] = Broker(about, config.limits, lambda: os.urandom(16).hex())
         self.connections: dict[PeerId, Connection] = {}
         self.standing = StandingAnswers()
-        self.events_lost = 0
-        self.bugs = 0
+        self.events_lost = self.bugs = self._next_peer = 0
         self.wall = time.time()
         self.gids = GidNames()
         self.elsewhere = Elsewhere()
         self.sockets = Sockets(self)
+        self.walkers = Walkers(self, spawner)
         self.facts = Facts(self, two_groups=config.two_group_pags)
         self.sessions = Sessions(self)
         self.deeds = Deeds(self)
@@ -89,7 +93,8 @@ class Daemon:
         self.timing = Timing()
         self.most_fds = self._raise_limit()
         self.stopping = False
-        self.each_sweep: list[Callable[[], None]] = [self.gids.give_up, self.elsewhere.sweep]
+        chores = (self.gids.give_up, self.elsewhere.sweep, self.walkers.sweep)
+        self.each_sweep: list[Callable[[], None]] = [*chores]
         self._poll = select.epoll()
         self._ready: dict[int, Callable[[int], None]] = {}
         self._minded: dict[int, Process[Fd] | Entry[Fd]] = {}
@@ -98,14 +103,13 @@ class Daemon:
         self._listeners: list[socket.socket] = []
         self._own: tuple[list[int], list[str]] = [], []
         self._kept: list[socket.socket] = []
-        self._next_peer = 0
         self._started = time.monotonic()
         self._sweep_at = self._started + SWEEP_SECONDS
         self._due = self._sweep_at
         self._carriers: dict[type, Callable[..., None]] = {
             Answer: self._answer, Listing: self._listing, Presence: self._presence,
             Tell: self._tell, Mind: self._mind, Drop: self._drop, Hangup: self._hang_up,
-            Look: self.sockets.look, Survey: self._survey,
+            Look: self.sockets.look, Survey: self._survey, Errand: Errands(self).run,
         }  # fmt: skip
         self.watch_fd(self.gids.fileno(), lambda _: self.gids.collect())
         self.watch_fd(self.elsewhere.fileno(), lambda _: self.elsewhere.collect())
@@ -418,6 +422,7 @@ class Daemon:
             sock.close()
         self.sessions.close()
         self.deeds.close()
+        self.walkers.close()
         self._poll.close()
         self.gids.close()
         self.elsewhere.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pagsrv.daemon import credentials
 from pagsrv.daemon.log import log
 from pagsrv.daemon.outbox import may_send
 from pagsrv.ends import DEEDS, NEED_PIDFD, Ask, Deed
@@ -286,6 +287,8 @@ class Facts:
         if request.fd is not None:
             given.posted = fds[request.fd]
             given.facts = what.describe(given.posted, *self._daemon.own_sockets())
+            if given.facts.kind == "dir":
+                given.credentials = credentials.of_poster(*poster)
         # Judged first: each of them may open a descriptor here, and many came for free.
         asks = ends_asked(request)
         self._heed(poster, asks, request, fds)

@@ -19,6 +19,7 @@ from pagsrv.daemon.connection import Connection
 from pagsrv.daemon.daemon import Daemon
 from pagsrv.daemon.directory import Directory, adopt
 from pagsrv.daemon.log import log
+from pagsrv.daemon.spawner import Spawner
 from pagsrv.daemon.streaming import StreamConnection
 from pagsrv.errors import PagsrvError
 from pagsrv.kernel.process import undumpable
@@ -51,6 +52,7 @@ def _arguments(argv: list[str]) -> dict[str, str]:
 def main(argv: list[str]) -> int:
     """Run a broker in the foreground; the exit status of the process."""
     undumpable()
+    spawner = _spawner()
     activated: dict[str, socket.socket] = {}
     try:
         # Before anything else is opened here, so that no number of ours is taken for one of them.
@@ -59,15 +61,27 @@ def main(argv: list[str]) -> int:
         chosen = config.load(told.get("dir"), told.get("config"))
         directory = Directory(chosen.dir)
         try:
-            return _serve(chosen, directory, activated, until_eof=_UNTIL_EOF in told)
+            return _serve(
+                chosen, directory, activated, spawner=spawner, until_eof=_UNTIL_EOF in told
+            )
         finally:
             directory.close()
     except PagsrvError as error:
         sys.stderr.write(f"pagsrv broker: {error}\n")
         return error.status
     finally:
+        if spawner is not None:
+            spawner.close()
         for sock in activated.values():
             sock.close()
+
+
+def _spawner() -> Spawner | None:
+    try:
+        return Spawner()
+    except OSError as error:
+        log("no spawner", why=error.strerror)
+        return None
 
 
 def _serve(
@@ -75,9 +89,10 @@ def _serve(
     directory: Directory,
     activated: dict[str, socket.socket],
     *,
+    spawner: Spawner | None,
     until_eof: bool,
 ) -> int:
-    daemon = Daemon(chosen, directory.broker)
+    daemon = Daemon(chosen, directory.broker, spawner)
     try:
         _stop_on_signals(daemon, until_eof=until_eof)
         for name, sock in (activated or directory.listen()).items():

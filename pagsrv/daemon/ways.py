@@ -18,7 +18,7 @@ from pagsrv.daemon.log import log
 from pagsrv.errors import PagsrvError
 from pagsrv.kernel import peerkeyring
 from pagsrv.kernel.bpf import BpfFault
-from pagsrv.messages import Way
+from pagsrv.vitals import Way
 
 if TYPE_CHECKING:
     from pagsrv.daemon.config import Config

@@ -284,6 +284,41 @@ def dumpable() -> int:
     return int(libc().prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0))
 
 
+class Status(NamedTuple):
+    """What /proc/PID/status says of a process's rights: each id real, effective, saved, fs."""
+
+    uids: tuple[int, ...]
+    gids: tuple[int, ...]
+    groups: frozenset[int]
+    confined: bool
+    """no_new_privs is set, as whoever gives rights up for good has to do first (landlock(7))."""
+
+
+def status_of(pidfd: Fd) -> Status | None:
+    """The rights of the process of *pidfd* at this moment; None if it has exited, or is hidden."""
+    pid = pid_of(pidfd)
+    if not pid:
+        return None
+    status = read_status(pid)
+    return status if is_alive(pidfd) else None
+
+
+def read_status(pid: int | str) -> Status | None:
+    """The same by number, or of `self`: it may be another's by now (proc_pid_status(5))."""
+    told: dict[bytes, list[bytes]] = {}
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                key, _, rest = line.partition(b":")
+                told[key] = rest.split()
+        return Status(
+            tuple(map(int, told[b"Uid"])), tuple(map(int, told[b"Gid"])),
+            frozenset(map(int, told[b"Groups"])), told[b"NoNewPrivs"] != [b"0"],
+        )  # fmt: skip
+    except (OSError, KeyError, ValueError):
+        return None
+
+
 def undumpable() -> None:
     """Keep processes of our uid from our descriptors (pidfd_getfd(2)); exec undoes it."""
     if libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) or dumpable() not in (0, 2):

@@ -112,7 +112,7 @@ NAMES: dict[str, str] = {
     "empty": "",
     "dot": ".",
     "dots": "..",
-    "slash": "a/b",
+    "slash": "/a",
     "leading slash": "/etc/passwd",
     "NUL": "a\0b",
     "newline": "a\nb",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""new_pag(): into one PAG, out of any other, or a sentence."""
+"""new_pag(): into one PAG, out of any other, or a sentence; become(): somebody else, for good."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import os
 import pytest
 
 from pagsrv.errors import Denied
-from pagsrv.kernel import rights
+from pagsrv.kernel import process, rights
 from pagsrv.proofs.groups import FIRST, LAST, pag_candidates
 from tests.actors import Actor
+from tests.anybody import OTHER_UID
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
@@ -38,3 +39,53 @@ def test_new_pag_needs_the_right(other_uid: int) -> None:
         with pytest.raises(Denied, match="CAP_SETGID"):
             actor(rights.new_pag)
         assert actor(os.getgroups) == [27]
+
+
+# ---- becoming somebody ---------------------------------------------------------------------------
+
+
+def _become_and_tell(uid: int, gid: int, groups: tuple[int, ...]) -> dict[str, list[str]]:
+    """Become, and what /proc says of us then; read before, since it is not ours any more."""
+    with open("/proc/self/status") as status:
+        rights.become(uid, gid, groups)
+        status.seek(0)
+        lines = [line.split() for line in status]
+    return {words[0]: words[1:] for words in lines}
+
+
+@pytest.mark.parametrize("groups", [(), (27, FIRST + 1), (OTHER_UID,)])
+@pytest.mark.parametrize("uid", [0, OTHER_UID])
+def test_become(other_uid: int, uid: int, groups: tuple[int, ...]) -> None:
+    """All ids, just those groups, no capability, no way back, and nobody's to trace."""
+    assert other_uid
+    with Actor() as actor:
+        told = actor(_become_and_tell, uid, uid, groups)
+        assert told["Uid:"] == told["Gid:"] == [str(uid)] * 4
+        assert told["Groups:"] == sorted(map(str, groups), key=int)
+        for kind in ("CapInh:", "CapPrm:", "CapEff:", "CapAmb:"):
+            assert int(told[kind][0], 16) == 0
+        assert told["NoNewPrivs:"] == ["1"]
+        assert actor(process.dumpable) == 0
+        with pytest.raises(PermissionError):
+            actor(os.setgroups, [0])
+        with pytest.raises(PermissionError):
+            actor(os.setresuid, 12345, 12345, 12345)
+
+
+def test_become_who_one_is(other_uid: int) -> None:
+    """Without any right; the effective group counts wherever it stands."""
+    with Actor(other_uid, groups=(27,)) as actor:
+        told = actor(_become_and_tell, other_uid, 27, (other_uid,))
+        assert told["Gid:"] == [str(other_uid)] * 4
+        assert told["NoNewPrivs:"] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("uid", "groups"), [(OTHER_UID, ()), (OTHER_UID, (27, 28)), (12345, (27,))]
+)
+def test_become_somebody_else_needs_the_right(
+    other_uid: int, uid: int, groups: tuple[int, ...]
+) -> None:
+    """A group more or less is somebody else."""
+    with Actor(other_uid, groups=(27,)) as actor, pytest.raises(Denied):
+        actor(rights.become, uid, other_uid, groups)

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: MIT
+"""Walkers at hand: who looks beneath the directories of which poster, and who waits for that.
+
+The law: a walker has one task at a time, and the loop goes on; one that takes too long is
+killed and its asker told, and until the kernel lets it die it counts. Each uid has a few,
+and there is an end to them all, so that nobody's file systems keep others waiting. Nothing
+is asked twice. It refuses to know what is looked for.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pagsrv.daemon.closing import PeerFd, closer
+from pagsrv.daemon.walker import PIDFD, WHY, Task, Told
+from pagsrv.errors import Denied, ProtocolError, QuotaExceeded, Refused, TimedOut
+from pagsrv.kernel import scm
+from pagsrv.limits import WALK_SECONDS
+
+if TYPE_CHECKING:
+    from pagsrv.daemon.daemon import Daemon
+    from pagsrv.daemon.spawner import Spawner
+    from pagsrv.kernel.fd import Fd
+    from pagsrv.nodes import Credentials
+
+Then = Callable[["Told | Refused", "Fd | None"], None]
+"""Called in the loop with what came of a task; the descriptor is its own from then on."""
+
+_EACH, _MOST = 4, 64
+"""So many walkers with the rights of one uid, and in all."""
+
+_STARTS = 8
+"""New ones of one uid in a second: whoever kills its own makes no work but this."""
+
+_QUEUED = 256
+"""Tasks that may wait for the walkers of one uid."""
+
+_IDLE = 30
+"""Seconds that one is kept without a task."""
+
+_told = msgspec.json.Decoder(Told)
+_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_BUSY = "too much is looked for beneath what uid {uid} has posted; try again"
+_LATE = f"it took the file system more than {WALK_SECONDS} seconds, so the look was given up"
+_ENDED = "the process that looked there ended before it could say; try again"
+_NONE = "the process of this broker that looks beneath directories is gone; restart the broker"
+
+
+class _Asked:
+    """A task on its way, and who waits for it; owns *own*, a duplicate made to wait with."""
+
+    __slots__ = ("age", "credentials", "directory", "own", "task", "then")
+
+    def __init__(self, credentials: Credentials, task: Task, directory: Fd, then: Then) -> None:
+        self.credentials = credentials
+        self.task = task
+        self.directory = directory
+        self.own: Fd | None = None
+        self.then = then
+        self.age = 0
+
+    def done(self) -> None:
+        if self.own is not None:
+            closer.close(self.own.detach())
+            self.own = None
+
+    def refuse(self, error: Refused) -> None:
+        self.done()
+        self.then(error, None)
+
+
+class _Walker:
+    """One process, as seen from here; owns *sock* and *pidfd*."""
+
+    __slots__ = ("age", "asked", "credentials", "pidfd", "sock", "why")
+
+    def __init__(self, sock: socket.socket, credentials: Credentials) -> None:
+        self.sock = sock
+        self.credentials = credentials
+        self.pidfd: Fd | None = None
+        self.asked: _Asked | None = None
+        self.why = ""
+        self.age = 0
+
+    def give(self, asked: _Asked) -> None:
+        """OSError as sendmsg(2)."""
+        beside = scm.ancillary([asked.directory.fileno()])
+        self.sock.sendmsg([msgspec.json.encode(asked.task)], beside, _FLAGS)
+        self.asked, self.age = asked, 0
+        asked.age = 0
+        asked.done()
+
+    def kill(self) -> None:
+        if self.pidfd is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(self.pidfd.fileno(), signal.SIGKILL)
+
+
+class Walkers:
+    """The walkers of a broker."""
+
+    def __init__(self, daemon: Daemon, spawner: Spawner | None) -> None:
+        self._daemon = daemon
+        self._spawner = spawner
+        self._all: set[_Walker] = set()
+        self._idle: dict[Credentials, list[_Walker]] = {}
+        self._count: Counter[int] = Counter()
+        self._starts: Counter[int] = Counter()
+        self._waiting: dict[int, deque[_Asked]] = {}
+
+    def ask(self, credentials: Credentials, task: Task, directory: Fd, then: Then) -> None:
+        """Have *task* done with *credentials*; *directory* stays the caller's."""
+        asked = _Asked(credentials, task, directory, then)
+        uid = credentials.uid
+        try:
+            if uid not in self._waiting and self._begin(asked):
+                return
+            waiting = self._waiting.setdefault(uid, deque())
+            if len(waiting) >= _QUEUED:
+                raise QuotaExceeded(_BUSY.format(uid=uid))
+            asked.own = asked.directory = self._daemon.second(directory)
+            waiting.append(asked)
+        except Refused as error:
+            asked.refuse(error)
+        except OSError as error:
+            asked.refuse(QuotaExceeded(f"nobody can be asked now: {error.strerror}; try again"))
+
+    def _begin(self, asked: _Asked) -> bool:
+        """Give *asked* to a walker; False if there is none free for it."""
+        while True:
+            walker = self._free(asked.credentials)
+            if walker is None:
+                return False
+            try:
+                walker.give(asked)
+            except (BrokenPipeError, ConnectionResetError):
+                self._end(walker)  # it ended while it was idle
+            except OSError:
+                self._idle.setdefault(asked.credentials, []).append(walker)
+                raise
+            else:
+                return True
+
+    def _free(self, credentials: Credentials) -> _Walker | None:
+        idle = self._idle.get(credentials)
+        if idle:
+            return idle.pop()
+        full = len(self._all) >= _MOST
+        if (full or self._count[credentials.uid] >= _EACH) and not self._make_room(
+            None if full else credentials.uid
+        ):
+            return None
+        return self._start(credentials)
+
+    def _make_room(self, uid: int | None) -> bool:
+        """End a walker without a task, of *uid* if it is said; False if there is none."""
+        for idle in self._idle.values():
+            for walker in idle:
+                if uid is None or walker.credentials.uid == uid:
+                    self._end(walker)
+                    return True
+        return False
+
+    def _start(self, credentials: Credentials) -> _Walker:
+        uid = credentials.uid
+        if self._spawner is None:
+            raise Denied(_NONE)
+        if self._starts[uid] >= _STARTS:
+            raise QuotaExceeded(_BUSY.format(uid=uid))
+        try:
+            sock = self._spawner.spawn(credentials)
+        except (BrokenPipeError, ConnectionResetError):
+            raise Denied(_NONE) from None
+        walker = _Walker(sock, credentials)
+        try:
+            self._daemon.watch_fd(sock.fileno(), lambda _: self._heard(walker))
+        except BaseException:
+            sock.close()
+            raise
+        self._starts[uid] += 1
+        self._count[uid] += 1
+        self._all.add(walker)
+        return walker
+
+    # ── what comes of it ──
+
+    def _heard(self, walker: _Walker) -> None:
+        try:
+            packet = scm.receive(walker.sock, owner=PeerFd)
+        except ProtocolError:
+            self._settle(walker, QuotaExceeded("the broker has no descriptor left for it"), None)
+            return
+        except OSError:
+            self._gone(walker)
+            return
+        if packet is None:
+            return
+        with packet:
+            if not packet.data:
+                self._gone(walker)
+            elif packet.data == PIDFD:
+                walker.pidfd = packet.take()[0]
+            elif packet.data.startswith(WHY):
+                walker.why = packet.data[len(WHY) :].decode("utf-8", "replace")
+            else:
+                self._answered(walker, packet)
+
+    def _answered(self, walker: _Walker, packet: scm.Packet) -> None:
+        fds = packet.take()
+        if fds and fds[0].fileno() >= self._daemon.most_fds:
+            self._daemon.drop(fds)
+            full = QuotaExceeded("the broker is near its own limit of descriptors; try again")
+            self._settle(walker, full, None)
+            return
+        self._settle(walker, _told.decode(packet.data), fds[0] if fds else None)
+
+    def _settle(self, walker: _Walker, told: Told | Refused, fd: Fd | None) -> None:
+        asked, walker.asked = walker.asked, None
+        if asked is None:  # it was given up
+            self._daemon.drop([] if fd is None else [fd])
+            return
+        walker.age = 0
+        self._idle.setdefault(walker.credentials, []).append(walker)
+        asked.then(told, fd)
+        self._next(walker.credentials.uid)
+
+    def _gone(self, walker: _Walker) -> None:
+        asked = walker.asked
+        self._end(walker)
+        if asked is not None:
+            asked.refuse(Denied(f"nobody can look there: {walker.why}") if walker.why
+                         else TimedOut(_ENDED))  # fmt: skip
+        self._next(walker.credentials.uid)
+
+    def _next(self, uid: int) -> None:
+        """Whoever waits for the walkers of *uid*, as far as there are some free."""
+        waiting = self._waiting.get(uid)
+        while waiting:
+            asked = waiting[0]
+            try:
+                if not self._begin(asked):
+                    return
+            except Refused as error:
+                asked.refuse(error)
+            except OSError as error:
+                asked.refuse(QuotaExceeded(f"nobody can be asked now: {error.strerror}"))
+            if waiting and waiting[0] is asked:
+                waiting.popleft()
+        self._waiting.pop(uid, None)
+
+    def _end(self, walker: _Walker) -> None:
+        """Have done with *walker*, whatever it does."""
+        if walker not in self._all:
+            return
+        self._all.discard(walker)
+        walker.asked = None
+        idle = self._idle.get(walker.credentials)
+        if idle and walker in idle:
+            idle.remove(walker)
+        uid = walker.credentials.uid
+        self._count[uid] -= 1
+        if not self._count[uid]:
+            del self._count[uid]
+        self._daemon.unwatch_fd(walker.sock.fileno())
+        walker.kill()
+        walker.sock.close()
+        if walker.pidfd is not None:
+            walker.pidfd.close()
+
+    # ── looked after ──
+
+    def sweep(self) -> None:
+        """Once a second: give up what takes too long, and send away who has nothing to do."""
+        self._starts.clear()
+        self._idle = {key: idle for key, idle in self._idle.items() if idle}
+        for walker in list(self._all):
+            walker.age += 1
+            if walker.asked is None:
+                if walker.age > _IDLE and walker in self._idle.get(walker.credentials, ()):
+                    self._end(walker)
+            elif walker.age > WALK_SECONDS:
+                self._give_up(walker)
+        for uid, waiting in list(self._waiting.items()):
+            for asked in list(waiting):
+                asked.age += 1
+                if asked.age > WALK_SECONDS:
+                    waiting.remove(asked)
+                    asked.refuse(TimedOut(_LATE))
+            self._next(uid)
+
+    def _give_up(self, walker: _Walker) -> None:
+        """It counts until its socket is hung up: a process may be beyond the reach of signals."""
+        asked, walker.asked = walker.asked, None
+        if walker.pidfd is None:
+            self._end(walker)
+        else:
+            walker.kill()
+        if asked is not None:
+            asked.refuse(TimedOut(_LATE))
+
+    def close(self) -> None:
+        """End them all."""
+        for waiting in self._waiting.values():
+            for asked in waiting:
+                asked.done()
+        for walker in list(self._all):
+            self._end(walker)
