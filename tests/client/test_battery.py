@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -402,3 +403,62 @@ def test_nothing_is_changed_without_saying_so(
             if isinstance(result, pagsrv.Fd):
                 result.close()
             board.names()
+
+
+# ---- posted directories --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def docs(board: pagsrv.Board, name: str, short_tmp: Path) -> Iterator[str]:
+    """An entry that is a directory."""
+    (short_tmp / "sub").mkdir()
+    (short_tmp / "sub" / "a.txt").write_text("beneath")
+    fd = os.open(short_tmp, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        board.post(name, fd, scope="user")
+    finally:
+        os.close(fd)
+    yield name
+    board.remove(name)
+
+
+def test_what_lies_beneath_is_opened(board: pagsrv.Board, docs: str, null: int) -> None:
+    """Each with an offset of its own; many at once, with entries among them."""
+    for _ in range(2):
+        with board.open(f"{docs}/sub/a.txt") as fd:
+            assert os.read(fd.fileno(), 99) == b"beneath"
+    with board.open(f"{docs}/sub/a.txt", "user", access="rw") as fd:
+        os.pwrite(fd.fileno(), b"B", 0)
+    board.post(f"{docs}-null", null, scope="user")
+    many = board.open_many([f"{docs}/sub/a.txt", f"{docs}-null", f"{docs}/sub"])
+    assert os.read(many[0].fileno(), 99) == b"Beneath"
+    assert same_file(many[1], null)
+    for fd in (*many, *board.open_many([f"{docs}/sub/a.txt"], access="w")):
+        fd.close()
+    board.remove(f"{docs}-null")
+
+
+def test_what_lies_beneath_is_listed(board: pagsrv.Board, docs: str, short_tmp: Path) -> None:
+    """All of it, however many answers that takes."""
+    at = f"user:{os.geteuid()}/{docs}"
+    walked = board.walk(f"{docs}/sub")
+    assert (walked.at, walked.next) == (f"{at}/sub", None)
+    assert [(one.name, one.kind, one.size) for one in walked.nodes] == [("a.txt", "file", 7)]
+    names = [f"{'x' * 200}{number:04}" for number in range(600)]
+    for one in names:
+        (short_tmp / one).touch()
+    assert [node.name for node in board.walk(docs, "user").nodes] == ["sub", *names]
+
+
+def test_what_does_not_lie_beneath(board: pagsrv.Board, docs: str) -> None:
+    """The board's refusals."""
+    with pytest.raises(pagsrv.NoEntry, match="there is no missing in"):
+        board.open(f"{docs}/missing")
+    with pytest.raises(pagsrv.InvalidParameter):
+        board.open(f"{docs}/../x")
+    with pytest.raises(pagsrv.InvalidParameter):
+        board.open(docs, access="r")
+    with pytest.raises(pagsrv.InvalidParameter):
+        board.take(f"{docs}/sub/a.txt")
+    with pytest.raises(pagsrv.NoEntry):
+        board.walk(f"{docs}/sub/a.txt/x")
