@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import ExitStack, suppress
+from errno import ETOOMANYREFS
 from typing import NoReturn
 
 import msgspec
 from msgspec import Struct
 
-from pagsrv.errors import PagsrvError, ProtocolError, Refused
+from pagsrv.errors import PagsrvError, ProtocolError, QuotaExceeded, Refused
 from pagsrv.kernel import beneath
 from pagsrv.kernel.fd import Fd
 from pagsrv.kernel.rights import become
@@ -80,7 +81,14 @@ def _turn(sock: socket.socket) -> bool:
         if opened is not None:
             made.enter_context(opened)
         beside = ancillary([] if opened is None else [opened.fileno()])
-        sock.sendmsg([msgspec.json.encode(told)], beside)
+        try:
+            sock.sendmsg([msgspec.json.encode(told)], beside)
+        except OSError as error:
+            if error.errno != ETOOMANYREFS:
+                raise
+            # Those of its uid are counted together, against our limit (unix(7)).
+            refused = QuotaExceeded("the poster's uid has too many descriptors on their way unread")
+            sock.send(msgspec.json.encode(_refused(refused)))
     return True
 
 
@@ -91,4 +99,8 @@ def carry_out(task: Task, directory: Fd) -> tuple[Told, Fd | None]:
             return Told(), beneath.open_beneath(directory, task.at, task.path, task.access)
         return Told(Walked(*beneath.walk(directory, task.at, task.path, task.after))), None
     except Refused as error:
-        return Told(error=error.wire, parameters=error.parameters()), None
+        return _refused(error), None
+
+
+def _refused(error: Refused) -> Told:
+    return Told(error=error.wire, parameters=error.parameters())

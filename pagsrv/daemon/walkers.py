@@ -219,7 +219,13 @@ class Walkers:
             full = QuotaExceeded("the broker is near its own limit of descriptors; try again")
             self._settle(walker, full, None)
             return
-        self._settle(walker, _told.decode(packet.data), fds[0] if fds else None)
+        try:
+            told = _told.decode(packet.data)
+        except msgspec.MsgspecError:
+            self._daemon.drop(fds)
+            self._gone(walker)
+            return
+        self._settle(walker, told, fds[0] if fds else None)
 
     def _settle(self, walker: _Walker, told: Told | Refused, fd: Fd | None) -> None:
         asked, walker.asked = walker.asked, None

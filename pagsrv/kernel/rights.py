@@ -24,7 +24,6 @@ _TRIES = 64
 _CAP_HEADER = struct.pack("Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3 (linux/capability.h)
 _NO_CAPS = bytes(2 * 3 * 4)  # effective, permitted, inheritable, each in two halves
 _PR_SET_NO_NEW_PRIVS = 38  # linux/prctl.h
-_FEW = 64
 
 
 def own_groups() -> set[int]:
@@ -48,9 +47,8 @@ def become(uid: int, gid: int, groups: Collection[int]) -> None:
             raise Denied("the kernel did not take our capabilities from us")
         # A change of ids may have made us dumpable as /proc/sys/fs/suid_dumpable says.
         undumpable()
-        for limit, most in ((resource.RLIMIT_NOFILE, _FEW), (resource.RLIMIT_CORE, 0),
-                            (resource.RLIMIT_NPROC, 0)):  # fmt: skip
-            resource.setrlimit(limit, (most, most))
+        for limit in (resource.RLIMIT_CORE, resource.RLIMIT_NPROC):
+            resource.setrlimit(limit, (0, 0))
     except OSError as error:
         raise Denied(f"the kernel did not make us uid {uid}: {error.strerror}") from error
     if os.getresuid() != (uid, uid, uid) or own_groups() != {gid, *groups}:
