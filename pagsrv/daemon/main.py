@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-from pagsrv.daemon import config, systemd
+from pagsrv.daemon import config
 from pagsrv.daemon.connection import Connection
 from pagsrv.daemon.daemon import Daemon
 from pagsrv.daemon.directory import Directory, adopt
@@ -22,6 +22,7 @@ from pagsrv.daemon.log import log
 from pagsrv.daemon.spawner import Spawner
 from pagsrv.daemon.streaming import StreamConnection
 from pagsrv.errors import PagsrvError
+from pagsrv.kernel import manager
 from pagsrv.kernel.process import undumpable
 
 KINDS: dict[str, type[Connection]] = {"board": Connection, "varlink": StreamConnection}
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int:
     activated: dict[str, socket.socket] = {}
     try:
         # Before anything else is opened here, so that no number of ours is taken for one of them.
-        activated = adopt(systemd.listen_fds())
+        activated = adopt([passed.fd for passed in manager.listen_fds()])
         told = _arguments(argv)
         chosen = config.load(told.get("dir"), told.get("config"))
         directory = Directory(chosen.dir)
@@ -98,10 +99,10 @@ def _serve(
         for name, sock in (activated or directory.listen()).items():
             daemon.listen(sock, KINDS[name])
         daemon.each_sweep.append(_displacement(directory))
-        systemd.notify(f"READY=1\nSTATUS=serving {chosen.dir}")
+        manager.notify(f"READY=1\nSTATUS=serving {chosen.dir}")
         log("serving", dir=chosen.dir, uid=daemon.uid, broker=directory.broker)
         daemon.run()
-        systemd.notify("STOPPING=1")
+        manager.notify("STOPPING=1")
         log("stopping")
     finally:
         signal.set_wakeup_fd(-1)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""What a service manager gives and takes: LISTEN_FDS, NOTIFY_SOCKET, its store of descriptors.
+
+The law: the environment that gave descriptors is read once and cleared, so that no child
+takes it for its own (sd_listen_fds(3)); what is sent stays the sender's, and whether it was
+taken the manager does not say (sd_notify(3)). It refuses to know systemd's library.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from typing import TYPE_CHECKING, NamedTuple
+
+from pagsrv.errors import PagsrvError
+from pagsrv.kernel.fd import Fd
+from pagsrv.kernel.scm import ancillary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FIRST = 3
+NAME_BYTES = 255
+"""The longest FDNAME=, which is ASCII without control characters and colons."""
+
+_UNNAMED = "unknown"
+"""What sd_listen_fds_with_names(3) calls a descriptor that LISTEN_FDNAMES has no name for."""
+
+
+class ManagerFault(PagsrvError):
+    """The service manager, or what it gave us, is not as sd_notify(3) and sd_listen_fds(3) say."""
+
+
+class Passed(NamedTuple):
+    """A descriptor that the manager passed, and its name."""
+
+    name: str
+    fd: Fd
+
+
+def listen_fds() -> list[Passed]:
+    """The descriptors passed to this process, now the caller's, CLOEXEC; [] if there are none."""
+    pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
+    told = os.environ.pop("LISTEN_FDNAMES", "")
+    os.environ.pop("LISTEN_PIDFDID", None)
+    if pid != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+        return []
+    numbers = range(FIRST, FIRST + int(count))
+    for fd in numbers:
+        try:
+            os.set_inheritable(fd, False)
+        except OSError:
+            raise ManagerFault(
+                f"LISTEN_FDS says {count} descriptors, and {fd} is not open"
+            ) from None
+    names = told.split(":") if told else []
+    names += [_UNNAMED] * (len(numbers) - len(names))
+    return [Passed(name, Fd(fd)) for name, fd in zip(names, numbers, strict=False)]
+
+
+def is_there() -> bool:
+    """Whether a service manager wants to hear of us."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
+def notify(state: str) -> None:
+    """Tell the service manager *state*, as in READY=1; nothing if there is none to hear it."""
+    if is_there():
+        try:
+            send(state)
+        except OSError:
+            # The manager is gone; what we do is not less done for that.
+            return
+
+
+def send(state: str, fds: Sequence[int] = ()) -> None:
+    """As notify(), with *fds*, the caller's still; OSError as sendmsg(2)."""
+    address = os.environ["NOTIFY_SOCKET"]
+    target = "\0" + address[1:] if address.startswith("@") else address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.sendmsg([state.encode()], ancillary(fds), socket.MSG_NOSIGNAL, target)
+
+
+def barrier(seconds: float) -> bool:
+    """Wait until the manager has read all that was sent before; False if it has not in *seconds*.
+
+    It closes a pipe's end as it comes to the message (sd_notify_barrier(3)). OSError as send().
+    """
+    ours, theirs = os.pipe2(os.O_CLOEXEC)
+    with Fd(ours) as reading:
+        with Fd(theirs) as writing:
+            send("BARRIER=1", [writing.fileno()])
+        poll = select.poll()
+        poll.register(reading.fileno(), 0)  # a hang-up is told unasked
+        return bool(poll.poll(seconds * 1000))
