@@ -394,6 +394,24 @@ COMMANDS: tuple[Command, ...] = (
          ("pagsrv peerkeyring status", "does the kernel answer?")),
     ),
     Command(
+        "door",
+        "serve a scope to programs that speak another protocol",
+        "starting:door",
+        "s6 SOCKET [--scope S] [--same-uid]",
+        "`s6` speaks the protocol of s6-fdholderd at SOCKET, so that s6-fdholder-store, -retrieve, "
+        "-list, -delete, -getdump, -setdump and -transferdump work on one scope of yours: without "
+        "--scope on the one that a post goes to. SOCKET is made for you alone, in a directory that "
+        "is yours alone. Only processes which the kernel shows to be in that scope are served, and "
+        "the others are told EPERM; a session needs `peerkeyring install` for that. It stays in "
+        "the foreground until a signal comes, the broker ends, or the scope does.",
+        (Argument("KIND", "s6"),
+         Argument("SOCKET", "where it listens; what nobody serves at any more is replaced"), SCOPE,
+         Argument("--same-uid", "serve every process of your uid, of whatever session: what the "
+                  "scope keeps apart this door does not", kind="flag")),
+        (("pagsrv door s6 ~/.fdholder", "s6-fdholder-list ~/.fdholder, in the same session"),
+         ("pagsrv door s6 ~/.fdholder --scope user", "for all of your processes")),
+    ),
+    Command(
         "doctor",
         "what this kernel and this login offer, and what to do about each lack",
         "doctor:doctor",

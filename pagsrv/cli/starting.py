@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""broker and tui: this command becomes the daemon, or the dashboard.
+"""broker, tui and door: this command becomes the daemon, the dashboard or a door.
 
 The law: exec in place, so that the process a service manager started is the one that
-serves, with the sockets it was given; nothing of either is imported here. It
+serves, with the sockets it was given; nothing of them is imported here. It
 refuses to know how they work.
 """
 
@@ -11,8 +11,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from pagsrv.cli.fail import Usage
 from pagsrv.cli.opening import become
 from pagsrv.errors import PagsrvError
+from pagsrv.names import parse_scope
 
 if TYPE_CHECKING:
     import argparse
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 # -P: without it, `-m` would look for modules in whatever directory this is first.
 DAEMON = (sys.executable, "-P", "-m", "pagsrv.daemon")
 DASHBOARD = (sys.executable, "-P", "-m", "pagsrv_tui")
+DOORS = {"s6": (sys.executable, "-P", "-m", "pagsrv.doors.s6")}
 
 
 class NotInstalled(PagsrvError):
@@ -50,3 +53,14 @@ def tui(given: argparse.Namespace) -> NoReturn:
     if given.read_only:
         words.append("--read-only")
     become(words)
+
+
+def door(given: argparse.Namespace) -> NoReturn:
+    """door, from what the parser found; returns never."""
+    words = DOORS.get(given.kind)
+    if words is None:
+        raise Usage(f"{given.kind!r} is no door: there is s6", "door")
+    if given.scope is not None:
+        parse_scope(given.scope)
+    told = [f"--{name}={value}" for name in ("dir", "scope") if (value := getattr(given, name))]
+    become([*words, *told, *(["--same-uid"] if given.same_uid else []), "--", given.socket])
