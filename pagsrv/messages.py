@@ -32,7 +32,7 @@ class Request(Struct, forbid_unknown_fields=True):
 
 
 def shown_by(request: Request) -> int | None:
-    """The socket of the peer on whose behalf *request* is made, as an index."""
+    """What shows on whose behalf *request* is made, a socket or a pidfd, as an index."""
     shown: int | None = getattr(request, "on_behalf_of", None)
     return shown
 
@@ -80,10 +80,10 @@ class _Named(Request):
 
 
 class _Behalf(Request):
-    """A call that a trusted asker may make on behalf of the peer whose socket it shows."""
+    """A call that a trusted asker may make on behalf of the peer or the thread it shows."""
 
     def indices(self) -> list[int]:
-        """The socket shown."""
+        """The socket or pidfd shown."""
         shown = shown_by(self)
         return [] if shown is None else [shown]
 
@@ -146,22 +146,24 @@ class Remove(_Behalf):
     on_behalf_of: int | None = None
 
 
-class Rename(Request):
+class Rename(_Behalf):
     METHOD: ClassVar[str] = f"{BOARD}.Rename"
     CHANGES: ClassVar[bool] = True
     name: str
     to: str
     scope: str | None = None
     expect: int | None = None
+    on_behalf_of: int | None = None
 
 
-class SetMask(Request):
+class SetMask(_Behalf):
     METHOD: ClassVar[str] = f"{BOARD}.SetMask"
     CHANGES: ClassVar[bool] = True
     name: str
     mask: str
     scope: str | None = None
     expect: int | None = None
+    on_behalf_of: int | None = None
 
 
 class SetTimeout(Request):

@@ -4,6 +4,8 @@
  *	peerkeyring	answers getsockopt(2) for SO_PEERKEYRING (contrib/c/peerkeyring.h)
  *	peers		iterator: the same for every Unix socket of whoever reads it, told by cookie
  *	members		iterator: the session keyring of every task that lives, as it is now
+ *	tasks		iterator: the same of each task it is made for, told by the task's number
+ *	mates		iterator: the numbers of the tasks in the session of whoever reads it
  *
  * The law: of the kernel's structs only the fields read here are declared, and their places are
  * found at load time, so that one object serves every kernel with BTF. What cannot be answered
@@ -61,6 +63,7 @@ struct files_struct;
 
 struct task_struct {
 	int exit_state;
+	int pid;
 	struct files_struct *files;
 	const struct cred *real_cred;
 } KERNEL_STRUCT;
@@ -202,5 +205,46 @@ int members(struct bpf_iter__task *ctx)
 	member.expiry = ring->expiry;
 	member.state = ring->state;
 	bpf_seq_write(ctx->meta->seq, &member, sizeof member);
+	return 0;
+}
+
+struct task {
+	__s32 tid;
+	__u32 unused;
+	struct peerkeyring is;
+};
+
+SEC("iter/task")
+int tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct task told;
+
+	if (!task || task->exit_state)
+		return 0;
+	told.tid = task->pid;
+	told.unused = 0;
+	fill(&told.is, task->real_cred);
+	bpf_seq_write(ctx->meta->seq, &told, sizeof told);
+	return 0;
+}
+
+/* Whoever holds the link learns nothing but who is where it is itself: of its own uid, in its own
+ * session keyring. The numbers are those of the first pid namespace.
+ */
+SEC("iter/task")
+int mates(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task, *reader = bpf_get_current_task_btf();
+	const struct cred *theirs, *own = reader->real_cred;
+	__s32 tid;
+
+	if (!task || task->exit_state || !own->session_keyring)
+		return 0;
+	theirs = task->real_cred;
+	if (theirs->session_keyring != own->session_keyring || theirs->euid.val != own->euid.val)
+		return 0;
+	tid = task->pid;
+	bpf_seq_write(ctx->meta->seq, &tid, sizeof tid);
 	return 0;
 }

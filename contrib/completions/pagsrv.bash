@@ -28,7 +28,7 @@ _pagsrv_options() {
         wait) echo --scope= --timeout= ;;
         watch) echo --scope= --initial --json ;;
         tui) echo --read-only ;;
-        door) echo --scope= --same-uid ;;
+        mount | door) echo --scope= --same-uid ;;
         whois) echo --fd= --pid= --json ;;
     esac
     echo --dir= -h --help
@@ -52,7 +52,7 @@ _pagsrv_values() {
 
 _pagsrv() {
     local commands='broker session pagsh whoami post open take exec connect fdpass ls stat rm mv
-        setperm timeout grant ungrant wait watch tui whois peerkeyring door doctor'
+        setperm timeout grant ungrant wait watch tui mount whois peerkeyring door doctor'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' options place word
     COMPREPLY=()

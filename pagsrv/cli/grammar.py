@@ -358,6 +358,28 @@ COMMANDS: tuple[Command, ...] = (
          ("pagsrv tui --read-only --dir /run/pagsrv", "at the machine's, touching nothing")),
     ),
     Command(
+        "mount",
+        "the namespace as a file system, in the foreground",
+        "starting:mount",
+        "PATH [--scope S] [--same-uid]",
+        "At the directory PATH every program finds the entries of its session as files: `echo 3 "
+        ">PATH/x` posts the shell's descriptor 3 as x, `cat PATH/x` reads the posted file, and rm, "
+        "mv, ls, chmod, stat do what they say. Whoever asks is proved by the kernel while it "
+        "waits. Root's mount at root's broker shows every session its own entries; a user's "
+        "serves the processes of the session it is started in, which takes root's helper "
+        "(`pagsrv peerkeyring serve`). Nobody else is served: what cannot be proved is refused "
+        "with EACCES. It ends, and the mount with it, by SIGTERM, ^C or `fusermount3 -u PATH`. It "
+        "takes /dev/fuse, Linux 6.13 or newer to prove anybody, and fusermount3 (the package "
+        "fuse3) without root.",
+        (Argument("PATH", "a directory to mount at"),
+         Argument("--scope", "where new entries go: session, pag or user (default: where `pagsrv "
+                  "post` puts them)", "S"),
+         Argument("--same-uid", "serve every process of your uid, of whatever session, as this "
+                  "command itself: your sessions are not kept apart there any more", kind="flag")),
+        (("mkdir -p ~/srv && pagsrv mount ~/srv", "for the programs of this session"),
+         ("sudo pagsrv mount /srv", "for everybody, each session its own")),
+    ),
+    Command(
         "whois",
         "what is known of a peer or a process, and how surely",
         "whois:whois",
@@ -388,7 +410,9 @@ COMMANDS: tuple[Command, ...] = (
         "1. `serve` is for machines without cgroup v2, and for the brokers of users: in the "
         "foreground it gives whoever connects at /run/pagsrv/peerkeyring (with --dir, "
         "DIR/peerkeyring) an iterator over the peers of its own sockets, until SIGTERM. Brokers "
-        "find it there, and ask it where SO_PEERKEYRING is not. Root's broker makes its own.",
+        "find it there, and ask it where SO_PEERKEYRING is not. Root's broker makes its own. "
+        "Beside it, at mates, it gives an iterator over the tasks of one's own session, for "
+        "`pagsrv mount`.",
         (Argument("ACTION", "install, remove, status or serve"),),
         (("sudo pagsrv peerkeyring install", "at boot: see contrib/systemd"),
          ("pagsrv peerkeyring status", "does the kernel answer?")),

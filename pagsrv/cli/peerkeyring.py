@@ -13,13 +13,14 @@ import signal
 import socket
 import stat
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from pagsrv.cli import render
 from pagsrv.cli.fail import Usage
 from pagsrv.errors import PagsrvError
-from pagsrv.kernel import giver, iterlink
+from pagsrv.kernel import giver, iterlink, matelink
 from pagsrv.kernel import peerkeyring as kernel
 
 if TYPE_CHECKING:
@@ -61,17 +62,26 @@ def _status(_: str | None) -> int:
 
 def _serve(directory: str | None) -> NoReturn:
     """Give iterators until a signal comes."""
-    name = os.path.basename(iterlink.PATH)
-    path = iterlink.PATH if directory is None else os.path.join(directory, name)
+    path, other = (_placed(one, directory) for one in (iterlink.PATH, matelink.PATH))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Loaded first: where that is impossible nobody shall find a socket.
-    with giver.Giver() as gives, _listener(path) as listener:
+    with giver.Giver() as gives, giver.MateGiver() as mates, _listener(path) as listener:
         try:
-            render.line(f"serves at {path}")
-            gives.serve(listener)
+            with _listener(other) as beside:
+                try:
+                    threading.Thread(target=mates.serve, args=(beside,), daemon=True).start()
+                    render.line(f"serves at {path}")
+                    gives.serve(listener)
+                finally:
+                    with suppress(OSError):
+                        os.unlink(other)
         finally:
             with suppress(OSError):
                 os.unlink(path)
+
+
+def _placed(path: str, directory: str | None) -> str:
+    return path if directory is None else os.path.join(directory, os.path.basename(path))
 
 
 def _listener(path: str) -> socket.socket:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""broker, tui and door: this command becomes the daemon, the dashboard or a door.
+"""broker, mount, tui and door: this command becomes the daemon, a door or the dashboard.
 
 The law: exec in place, so that the process a service manager started is the one that
 serves, with the sockets it was given; nothing of them is imported here. It
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # -P: without it, `-m` would look for modules in whatever directory this is first.
 DAEMON = (sys.executable, "-P", "-m", "pagsrv.daemon")
+MOUNT = (sys.executable, "-P", "-m", "pagsrv.doors.fuse")
 DASHBOARD = (sys.executable, "-P", "-m", "pagsrv_tui")
 DOORS = {"s6": (sys.executable, "-P", "-m", "pagsrv.doors.s6")}
 
@@ -37,6 +38,21 @@ def broker(given: argparse.Namespace) -> NoReturn:
     if given.config is not None:
         words.append(f"--config={given.config}")
     become(words)
+
+
+def mount(given: argparse.Namespace) -> NoReturn:
+    """mount, from what the parser found; returns never."""
+    if given.path is None:
+        raise Usage("PATH is missing: name a directory to mount at", "mount")
+    words = [*MOUNT]
+    if given.dir is not None:
+        words.append(f"--dir={given.dir}")
+    if given.scope is not None:
+        parse_scope(given.scope)
+        words.append(f"--scope={given.scope}")
+    if given.same_uid:
+        words.append("--same-uid")
+    become([*words, "--", given.path])
 
 
 def tui(given: argparse.Namespace) -> NoReturn:

@@ -251,16 +251,18 @@ class Board:
         await self._do(calls.remove(name, scope, expect, on_behalf_of))
 
     async def rename(
-        self, name: str, to: str, scope: str | None = None, *, expect: int | None = None
-    ) -> EntryView:
+        self, name: str, to: str, scope: str | None = None, *, expect: int | None = None,
+        on_behalf_of: Shown = None,
+    ) -> EntryView:  # fmt: skip
         """Call the entry *name* *to*, in the same scope."""
-        return await self._do(calls.rename(name, to, scope, expect))
+        return await self._do(calls.rename(name, to, scope, expect, on_behalf_of))
 
     async def set_mask(
-        self, name: str, mask: str, scope: str | None = None, *, expect: int | None = None
-    ) -> EntryView:
+        self, name: str, mask: str, scope: str | None = None, *, expect: int | None = None,
+        on_behalf_of: Shown = None,
+    ) -> EntryView:  # fmt: skip
         """Change who may do what with it: 24 letters or 8 hexadecimal digits."""
-        return await self._do(calls.set_mask(name, mask, scope, expect))
+        return await self._do(calls.set_mask(name, mask, scope, expect, on_behalf_of))
 
     async def set_timeout(self, name: str, seconds: float, scope: str | None = None) -> EntryView:
         """End the entry *seconds* from now; 0 clears that."""

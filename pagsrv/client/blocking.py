@@ -99,7 +99,8 @@ class Board:
 
     What is done *on_behalf_of* the peer of a connected Unix socket, which stays the
     caller's, is done as that peer, in the scopes that the kernel shows it in, and with the
-    possessors' rights alone; Denied unless the broker trusts the caller with that.
+    possessors' rights alone; Denied unless the broker trusts the caller with that. Root may show
+    the pidfd of a thread instead (PIDFD_THREAD of pidfd_open(2)), which has to wait meanwhile.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -335,16 +336,18 @@ class Board:
         self._do(client.calls.remove(name, scope, expect, on_behalf_of))
 
     def rename(
-        self, name: str, to: str, scope: str | None = None, *, expect: int | None = None
-    ) -> EntryView:
+        self, name: str, to: str, scope: str | None = None, *, expect: int | None = None,
+        on_behalf_of: Shown = None,
+    ) -> EntryView:  # fmt: skip
         """Call the entry *name* *to*, in the same scope."""
-        return self._do(client.calls.rename(name, to, scope, expect))
+        return self._do(client.calls.rename(name, to, scope, expect, on_behalf_of))
 
     def set_mask(
-        self, name: str, mask: str, scope: str | None = None, *, expect: int | None = None
-    ) -> EntryView:
+        self, name: str, mask: str, scope: str | None = None, *, expect: int | None = None,
+        on_behalf_of: Shown = None,
+    ) -> EntryView:  # fmt: skip
         """Change who may do what with it: 24 letters or 8 hexadecimal digits."""
-        return self._do(client.calls.set_mask(name, mask, scope, expect))
+        return self._do(client.calls.set_mask(name, mask, scope, expect, on_behalf_of))
 
     def set_timeout(self, name: str, seconds: float, scope: str | None = None) -> EntryView:
         """End the entry *seconds* from now; 0 clears that."""

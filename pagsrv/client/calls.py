@@ -263,14 +263,20 @@ def remove(name: str, scope: str | None, expect: int | None, behalf: Shown = Non
     return _call(Remove(name, scope, expect, _index(fds)), _nothing, fds)
 
 
-def rename(name: str, to: str, scope: str | None, expect: int | None) -> Call[EntryView]:
+def rename(
+    name: str, to: str, scope: str | None, expect: int | None, behalf: Shown = None
+) -> Call[EntryView]:
     """Rename."""
-    return _call(Rename(name, to, scope, expect), _entry)
+    fds = shown(behalf)
+    return _call(Rename(name, to, scope, expect, _index(fds)), _entry, fds)
 
 
-def set_mask(name: str, mask: str, scope: str | None, expect: int | None) -> Call[EntryView]:
+def set_mask(
+    name: str, mask: str, scope: str | None, expect: int | None, behalf: Shown = None
+) -> Call[EntryView]:
     """SetMask."""
-    return _call(SetMask(name, mask, scope, expect), _entry)
+    fds = shown(behalf)
+    return _call(SetMask(name, mask, scope, expect, _index(fds)), _entry, fds)
 
 
 def set_timeout(name: str, seconds: float, scope: str | None) -> Call[EntryView]:

@@ -34,7 +34,7 @@ def number_of(fd: HasFileno | int) -> int:
 
 
 Shown = HasFileno | int | None
-"""The socket of the peer on whose behalf a call is made, the caller's; None: on our own."""
+"""What shows on whose behalf a call is made, a socket or a pidfd, the caller's; None: our own."""
 
 
 def shown(behalf: Shown) -> list[int]:

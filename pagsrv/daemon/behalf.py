@@ -21,10 +21,10 @@ from pagsrv.errors import (
     Refused,
     TimedOut,
 )
-from pagsrv.kernel import process, what
+from pagsrv.kernel import process, threads, what
 from pagsrv.kernel.asking import Asked
 from pagsrv.kernel.fd import Fd
-from pagsrv.kernel.peer import identify_shown, same_user_namespace
+from pagsrv.kernel.peer import PeerFacts, identify_shown, same_user_namespace
 from pagsrv.kernel.scm import Packet
 from pagsrv.messages import Whois
 from pagsrv.model import Given, Peer, Proof
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from pagsrv.daemon.daemon import Daemon
     from pagsrv.daemon.ways import Ways
     from pagsrv.kernel.asking import Askable
-    from pagsrv.kernel.peer import PeerFacts
     from pagsrv.messages import Fact, Request
     from pagsrv.proofs.whois import Ask
 
@@ -132,7 +131,10 @@ class Behalf:
         return True
 
     def groups_of(self, shown: Fd) -> tuple[int, ...]:
-        """The supplementary groups of the peer of *shown*; none where there is no peer."""
+        """The supplementary groups of the peer or the thread *shown*; none where there is none."""
+        thread = threads.look(shown)
+        if thread is not None:
+            return threads.groups_of(shown, thread)
         try:
             with _socket(shown) as sock:
                 found = identify_shown(sock)
@@ -152,6 +154,8 @@ class Behalf:
                 f"only uid 0 and the trusted group may act on behalf of others, and you are uid "
                 f"{asker.uid}; [whois] trusted_group in the broker's configuration names one"
             )
+        if process.is_pidfd(shown):
+            return self._of_thread(asker, shown)
         with _socket(shown, "on_behalf_of") as sock:
             # A connection that was accepted has its listener's name (unix(7)); a socketpair and a
             # client's own end have none, and the kernel would name their maker, or who listens.
@@ -170,11 +174,36 @@ class Behalf:
                 raise InvalidParameter("on_behalf_of", str(error)) from None
             try:
                 self._check_served(asker, found.uid)
-                return self._proved(asker, found, sock), found.pidfd
+                given = self._daemon.sessions.of(sock, found.uid)
+                return self._proved(asker, found, given), found.pidfd
             except BaseException:
                 if found.pidfd is not None:
                     found.pidfd.close()
                 raise
+
+    def _of_thread(self, asker: Peer, shown: Fd) -> tuple[Peer, Fd | None]:
+        """As `peer`, of the thread of the pidfd *shown*, which waits for the asker's answer."""
+        # Of a socket the peer has connected somewhere; a pidfd is to be had of anybody.
+        if asker.uid != 0:
+            raise Denied("only uid 0 acts on behalf of a bare thread: show a socket it connected")
+        thread = threads.look(shown)
+        if thread is None:
+            raise InvalidParameter("on_behalf_of", "that thread has exited, or is not seen here")
+        self._check_served(asker, thread.uid)
+        given = self._daemon.sessions.of_thread(thread)
+        groups = threads.groups_of(shown, thread)
+        try:
+            pidfd = threads.process_of(shown, thread)
+        except process.NoProcess as error:
+            raise InvalidParameter("on_behalf_of", str(error)) from None
+        try:
+            found = PeerFacts(
+                thread.pid, thread.uid, thread.gid, groups, process.inode_of(pidfd), pidfd
+            )
+            return self._proved(asker, found, given, shown), pidfd
+        except BaseException:
+            pidfd.close()
+            raise
 
     def _check_served(self, asker: Peer, uid: int) -> None:
         if uid == 0 and asker.uid != 0:
@@ -183,7 +212,10 @@ class Behalf:
         if own not in (0, uid):
             raise Denied(f"this broker serves uid {own} only, and the peer shown is uid {uid}")
 
-    def _proved(self, asker: Peer, found: PeerFacts, sock: socket.socket) -> Peer:
+    def _proved(
+        self, asker: Peer, found: PeerFacts, given: Given[Fd] | None, thread: Fd | None = None
+    ) -> Peer:
+        """*found* as a peer; *thread*'s user namespace counts, where it is one that was shown."""
         made = Peer(
             asker.id, pid=found.pid, uid=found.uid, gid=found.gid, groups=found.groups,
             inode=found.inode,
@@ -191,8 +223,8 @@ class Behalf:
         made.asker, made.changes = asker, asker.changes
         made.comm = process.comm(found.pid)
         made.prove(Proof(Scope("user", made.uid), "user", "none"))
-        self._prove_pag(made, found.pidfd)
-        self._prove_session(made, sock)
+        self._prove_pag(made, thread or found.pidfd)
+        self._prove_session(made, given)
         return made
 
     def _prove_pag(self, made: Peer, pidfd: Fd | None) -> None:
@@ -208,8 +240,7 @@ class Behalf:
         else:
             made.prove(Proof(Scope("pag", pag), "groups", "isolated"))
 
-    def _prove_session(self, made: Peer, sock: socket.socket) -> None:
-        given = self._daemon.sessions.of(sock, made.uid)
+    def _prove_session(self, made: Peer, given: Given[Fd] | None) -> None:
         if given is None or given.ring is None or given.why:
             none = "the kernel does not say which session it is in"
             why = f"{none} ({self.ways.why_not()})"

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pagsrv.daemon.daemon import Daemon
     from pagsrv.kernel.fd import Fd
     from pagsrv.kernel.peerkeyring import PeerKeyring
+    from pagsrv.kernel.tasks import Tasks
+    from pagsrv.kernel.threads import Thread
     from pagsrv.model import Moment, Peer
 
 _OVER = ("revoked", "expired", "gone")
@@ -52,6 +54,7 @@ class Sessions:
         self._end_when_empty = daemon.config.end_when_empty
         self._members: Members | None = None
         self._uncounted: str | None = None
+        self._tasks: Tasks | None = None
         why = self.count_members() if self._end_when_empty else ""
         if why:
             log("empty sessions are not noticed", why=why)
@@ -84,6 +87,28 @@ class Sessions:
         """The same for one who asks for a session: by whatever way answers."""
         record = self.ways.ask(sock)
         return None if record is None else self._judged(record, uid)
+
+    def of_thread(self, thread: Thread) -> Given[Fd]:
+        """What the kernel says of the session of *thread*, which lives; NoSession if it does not.
+
+        Without an answer nothing is done: its names would be looked for in another scope.
+        """
+        try:
+            record = self._asked(thread.tid)
+        except BpfFault as fault:
+            raise NoSession(f"the kernel does not tell a thread's session here: {fault}") from None
+        if record is None or record.euid != thread.uid:
+            raise NoSession("which session that thread is in cannot be told at this moment")
+        return self._judged(record, thread.uid)
+
+    def _asked(self, tid: int) -> PeerKeyring | None:
+        if not self.ways.kernels:
+            raise BpfFault("the configuration leaves the kernel's ways out ([proofs] use)")
+        if self._tasks is None:
+            from pagsrv.kernel.tasks import Tasks  # noqa: PLC0415 -- few brokers need it
+
+            self._tasks = Tasks()
+        return self._tasks.ask(tid)
 
     def at_first_call(self, connection: Connection) -> None:
         """Believe the kernel on the session of *connection*'s peer, which nobody was asked about.
@@ -215,6 +240,8 @@ class Sessions:
             witness.close()
         self._witnesses.clear()
         self.ways.close()
+        if self._tasks is not None:
+            self._tasks.close()
         if self._members is not None:
             self._members.close()
 

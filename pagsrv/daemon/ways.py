@@ -38,7 +38,8 @@ _BRIEFLY = 0.1  # the same for the loop: who asks all the time keeps nobody from
 class Ways:
     """What is asked about peers; owns the asker of the iterator while there is one.
 
-    *kernel*: SO_PEERKEYRING is answered; *possession*: a session may be proved that way.
+    *kernel*: SO_PEERKEYRING is answered; *possession*: a session may be proved that way;
+    *kernels*: one may be by a way of the kernel's.
     """
 
     def __init__(self, config: Config, *, root: bool) -> None:
@@ -53,6 +54,7 @@ class Ways:
         self._lost = False  # and whether there will be another is not known yet
         self._turn = allocate_lock()  # one question at a time
         self.possession = "possession" in self._use
+        self.kernels = bool({"peerkeyring", "iterator"} & set(self._use))
         self.kernel = False
         self.kernel = self._answered()
         if not self.kernel:

@@ -167,15 +167,16 @@ class Program:
         made = _library().calls.bpf_link_create(self.fd, cgroup, self._type, None)
         return Fd(_number(made, "attaching to the cgroup"))
 
-    def attach_iterator(self, *, pid: int = 0) -> Fd:
-        """An iterator over process *pid*'s part, or over everybody's (0); the link, the caller's.
+    def attach_iterator(self, *, pid: int = 0, tid: int = 0) -> Fd:
+        """An iterator over process *pid*'s part, or thread *tid*'s, or over everybody's.
 
-        The number is looked up anew, in the reader's process namespace, whenever somebody reads.
+        The link, the caller's. The number is looked up anew, in the reader's process namespace,
+        whenever somebody reads.
         """
         ctypes, calls, _ = _library()
-        info = ctypes.create_string_buffer(_TASK.pack(0, pid, 0, 0), _TASK.size)
+        info = ctypes.create_string_buffer(_TASK.pack(tid, pid, 0, 0), _TASK.size)
         options = None
-        if pid:
+        if pid or tid:
             raw = _LINK.pack(_LINK.size, 0, ctypes.addressof(info), _TASK.size)
             options = ctypes.create_string_buffer(raw, _LINK.size)
         made = calls.bpf_link_create(self.fd, 0, self._type, options)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Root's part of the second choice: whoever connects gets an iterator over its own file table.
+"""Root's part: whoever connects gets an iterator over its own file table, or its own session.
 
-The law: what is given shows its reader the reader's own sockets, whoever that is by then, and
-nobody who asks is waited for. It refuses to know what the iterator is read for.
+The law: what is given shows its reader the reader's own sockets, or who is in the reader's own
+session, whoever that is by then; nobody who asks is waited for. It refuses to know what the
+iterator is read for.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ _SCARCE = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
 
 
 class Giver:
-    """Root's part; owns the loaded program. BpfFault where it cannot be loaded."""
+    """Gives iterators over sockets; owns the loaded program. BpfFault where it cannot be loaded."""
+
+    PROGRAM = "peers"
 
     def __init__(self, path: str = OBJECT) -> None:
-        self._program = Program("peers", path)
+        self._program = Program(self.PROGRAM, path)
 
     def serve(self, listener: socket.socket) -> NoReturn:
         """Give to everybody who connects, one after the other; *listener* blocks, SEQPACKET.
@@ -70,11 +73,14 @@ class Giver:
             # The kernel looks the number up in the process namespace of whoever reads.
             if not facts.pid or not _same_pid_namespace(facts.pid):
                 raise PagsrvError("you are in another process namespace than this helper")
-            link = self._program.attach_iterator(pid=facts.pid)
+            link = self._attached(facts.pid)
             if is_alive(facts.pidfd):
                 return link
             link.close()
         raise PagsrvError("the process that connected has exited")
+
+    def _attached(self, pid: int) -> Fd:
+        return self._program.attach_iterator(pid=pid)
 
     @staticmethod
     def _say(sock: socket.socket, sentence: str) -> None:
@@ -97,6 +103,15 @@ class Giver:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class MateGiver(Giver):
+    """The same over the tasks in the reader's session."""
+
+    PROGRAM = "mates"
+
+    def _attached(self, pid: int) -> Fd:  # noqa: ARG002 -- it is the reader who is compared with
+        return self._program.attach_iterator()
 
 
 def _same_pid_namespace(pid: int) -> bool:

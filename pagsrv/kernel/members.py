@@ -34,16 +34,20 @@ def _is_ours(kind: str, inode: int) -> bool:
         return False
 
 
+def check_first_namespace() -> None:
+    """BpfFault unless in the first pid namespace: it alone holds all tasks (pid_namespaces(7))."""
+    if not _is_ours("pid", _FIRST_PID_NAMESPACE):
+        raise BpfFault(
+            "the kernel shows a process in a pid namespace the tasks of that namespace only, "
+            "and a session may have others: run the broker outside"
+        )
+
+
 class Members:
     """The counter; owns its program and the iterator of it. BpfFault where it cannot be had."""
 
     def __init__(self, path: str = OBJECT) -> None:
-        # Only the first one holds all tasks (pid_namespaces(7)).
-        if not _is_ours("pid", _FIRST_PID_NAMESPACE):
-            raise BpfFault(
-                "the kernel shows a process in a pid namespace the tasks of that namespace only, "
-                "and a session may have others: run the broker outside"
-            )
+        check_first_namespace()
         self._same_uids = _is_ours("user", _FIRST_USER_NAMESPACE)
         with Program("members", path) as program:
             self._link = program.attach_iterator()

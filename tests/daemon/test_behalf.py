@@ -87,7 +87,10 @@ def test_post_open_stat_list_remove(asker: Actor, peer: Actor, other_uid: int) -
     assert asker(asking.read_for_it, f"{session(peer)}/cache") == b"tickets"
     assert asker(asking.for_it, "Stat", name="cache")["entry"]["opens"] == 3
     assert asker(asking.list_for_it) == asker(asking.list_for_it, names=True) == ["cache"]
-    asker(asking.for_it, "Remove", name="cache")
+    assert asker(asking.for_it, "Rename", name="cache", to="old")["entry"]["name"] == "old"
+    mask = asker(asking.for_it, "SetMask", name="old", mask="3f000000")["entry"]["mask"]
+    assert mask == "alswrv------------------"
+    asker(asking.for_it, "Remove", name="old")
     assert asker(asking.refusal_for_it, "Stat", name="cache") == "NoEntry"
 
 
@@ -210,10 +213,10 @@ def test_askers_own_entries(asker: Actor, peer: Actor) -> None:  # noqa: ARG001
 
 
 def test_other_calls(asker: Actor, peer: Actor) -> None:
-    """Only those five are made on behalf of others; asked in another way it is a bad field."""
+    """No others are made on behalf of anybody; asked in another way it is a bad field."""
     asker(asking.post_for_it, "cache")
-    for method in ("Take", "Rename", "SetMask", "Grant", "Wait"):
-        parameters = {"to": "session:1"} if method in ("Grant", "Rename") else {}
+    for method in ("Take", "SetTimeout", "Grant", "Wait"):
+        parameters = {"to": "session:1"} if method == "Grant" else {}
         assert asker(_odd_field, method, parameters) == "InvalidParameter"
     assert session(peer)
 

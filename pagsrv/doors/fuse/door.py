@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""The door: each question of the kernel's to who answers it, each error to its errno.
+
+The law: what may wait for the broker or for anybody's file is answered in a thread, the rest in
+the loop; every question that wants an answer gets one. It refuses to know any answer.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import traceback
+from errno import EINVAL, EIO, ENODATA, ENOSYS
+from typing import TYPE_CHECKING
+
+from pagsrv.doors.fuse import attributes
+from pagsrv.doors.fuse.files import Empty, Files
+from pagsrv.doors.fuse.opening import Opener
+from pagsrv.doors.fuse.posted import Means, Posted
+from pagsrv.doors.fuse.workers import Workers
+from pagsrv.errors import PagsrvError
+from pagsrv.kernel import fuse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pagsrv.doors.fuse.loop import Loop
+    from pagsrv.doors.fuse.namespace import Namespace
+    from pagsrv.kernel.fuse import Question
+
+_CALLS, _CALLS_EACH = 16, 4
+_WAITS, _WAITS_EACH = 128, 32
+_RESERVE = 256  # descriptors for ourselves
+
+
+class Door:
+    """Answers every question that *loop* reads; *device* is the mount's number."""
+
+    def __init__(self, loop: Loop, space: Namespace, device: int, *, everybody: bool) -> None:
+        """*everybody*: several uids are served."""
+        self._loop, self._space = loop, space
+        # Apart: a file that nobody serves is to hold up no call of the board's.
+        self._calls, waits = Workers(_CALLS, _CALLS_EACH), Workers(_WAITS, _WAITS_EACH)
+        means = Means(loop, waits, not everybody)
+        self._files = files = Files(means, _most_handles(everybody=everybody))
+        self._opener = opener = Opener(space, files, device)
+        self._here: dict[int, Callable[[Question], None]] = {
+            fuse.READ: files.read, fuse.WRITE: self._write, fuse.POLL: files.poll,
+            fuse.INTERRUPT: files.interrupt, fuse.READDIR: files.readdir,
+            fuse.RELEASE: files.release, fuse.RELEASEDIR: files.release,
+            fuse.INIT: self._begin, fuse.FORGET: self._forget, fuse.BATCH_FORGET: self._forget_all,
+            fuse.DESTROY: self._nothing, fuse.FSYNCDIR: self._nothing,
+            fuse.GETXATTR: self._getxattr,
+        }  # fmt: skip
+        self._elsewhere: dict[int, Callable[[Question], bytes]] = {
+            fuse.LOOKUP: space.lookup, fuse.GETATTR: space.getattr, fuse.SETATTR: opener.setattr,
+            fuse.ACCESS: space.access, fuse.STATFS: space.statfs, fuse.MKNOD: space.mknod,
+            fuse.UNLINK: space.unlink, fuse.RENAME: space.rename, fuse.RENAME2: space.rename2,
+            fuse.LISTXATTR: space.listxattr, fuse.SETXATTR: space.setxattr,
+            fuse.REMOVEXATTR: space.refused,
+            fuse.MKDIR: space.refused, fuse.SYMLINK: space.refused, fuse.LINK: space.refused,
+            fuse.RMDIR: space.rmdir, fuse.OPEN: opener.open, fuse.CREATE: opener.create,
+            fuse.OPENDIR: opener.opendir, fuse.FSYNC: opener.fsync,
+        }  # fmt: skip
+        loop.answer = self.answer
+
+    def answer(self, question: Question) -> None:
+        """Answer *question*, or see to it that it will be."""
+        here = self._here.get(question.opcode)
+        if here is not None:
+            here(question)
+            return
+        elsewhere = self._elsewhere.get(question.opcode)
+        if elsewhere is None:
+            self._loop.reply(question.unique, error=ENOSYS)
+        else:
+            self._call(question, elsewhere)
+
+    def _call(self, question: Question, asked: Callable[[Question], bytes]) -> None:
+        def call() -> None:
+            try:
+                answer = asked(question)
+            except PagsrvError as error:
+                self._loop.reply(question.unique, error=error.errno)
+            except OSError as error:
+                self._loop.reply(question.unique, error=error.errno or EIO)
+            except Exception:  # noqa: BLE001 -- whoever asks is not to wait for ever
+                traceback.print_exc(file=sys.stderr)
+                self._loop.reply(question.unique, error=EIO)
+            else:
+                self._loop.reply(question.unique, answer)
+
+        self._calls.do(question.uid, call)
+
+    # ── in the loop ──
+
+    def _write(self, question: Question) -> None:
+        number, offset, _, _, _, flags, _ = question.fields(fuse.IO_IN)
+        handle = self._files.of(number)
+        if isinstance(handle, Posted):
+            self._files.write(question, handle, flags)
+            return
+        if not isinstance(handle, Empty) or (offset and not flags & os.O_APPEND):
+            self._loop.reply(question.unique, error=EINVAL)
+            return
+        data = bytes(question.body[fuse.IO_IN.size :])
+        self._call(question, lambda asked: self._opener.write(asked, handle, data))
+
+    def _getxattr(self, question: Question) -> None:
+        # The kernel itself asks for security.capability before each write.
+        if bytes(question.body[fuse.XATTR_IN.size :]).startswith(attributes.PREFIX.encode()):
+            self._call(question, self._space.getxattr)
+        else:
+            self._loop.reply(question.unique, error=ENODATA)
+
+    def _begin(self, question: Question) -> None:
+        _, minor, readahead, flags = question.fields(fuse.INIT_IN)
+        self._loop.reply(question.unique, fuse.begun(minor, readahead, flags))
+
+    def _forget(self, question: Question) -> None:
+        self._space.nodes.forget(question.node, question.fields(fuse.FORGET_IN)[0])
+
+    def _forget_all(self, question: Question) -> None:
+        count, _ = question.fields(fuse.BATCH_IN)
+        numbers = memoryview(question.body[fuse.BATCH_IN.size :]).cast("Q")[: 2 * count]
+        for node, times in zip(numbers[::2], numbers[1::2], strict=True):
+            self._space.nodes.forget(node, times)
+
+    def _nothing(self, question: Question) -> None:
+        self._loop.reply(question.unique)
+
+
+def _most_handles(*, everybody: bool) -> int:
+    """How many handles a uid may have open: each is a descriptor of ours."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    room = max(_RESERVE, hard - _RESERVE)
+    return room // 4 if everybody else room

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""Handles: what is open in the mount, of an empty entry, of a posted file, of the directory.
+
+The law: a handle opened while the entry was empty assigns what is written into it, and replaces;
+one opened later is the posted file. A handle's descriptor is closed when the kernel
+releases it, and each uid has a number of them. It refuses to know who asks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from errno import EINVAL, ENFILE, ENXIO
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
+
+from pagsrv.doors.fuse.posted import Posted
+from pagsrv.doors.fuse.transfers import Reading, Transfer, Writing
+from pagsrv.errors import PagsrvError
+from pagsrv.kernel import fuse
+
+if TYPE_CHECKING:
+    from pagsrv.doors.fuse.nodes import Node
+    from pagsrv.doors.fuse.posted import Means
+    from pagsrv.facts import FdFacts
+    from pagsrv.kernel.fd import Fd
+    from pagsrv.kernel.fuse import Question
+
+WAITS_EACH = 4096
+"""Reads and writes that wait for one uid: a question that waits costs half a kilobyte."""
+
+_EMPTY_FLAGS = fuse.DIRECT_IO | fuse.NO_FLUSH
+_POSTED_FLAGS = _EMPTY_FLAGS | fuse.NONSEEKABLE | fuse.STREAM | fuse.PARALLEL_WRITES
+
+
+class TooMany(PagsrvError):
+    """A budget of the mount's is used up."""
+
+    errno = ENFILE
+
+
+class Empty(NamedTuple):
+    """A handle on *node*, which was empty when it was opened."""
+
+    node: Node
+    uid: int
+
+
+class Listing(NamedTuple):
+    """The directory, as it was when it was opened."""
+
+    names: list[bytes]
+    uid: int
+
+
+Handle = Empty | Posted | Listing
+
+
+class Files:
+    """Every open handle, by the number that the kernel says, and every transfer under way."""
+
+    def __init__(self, means: Means, most_each: int) -> None:
+        self._loop, self._means = means.loop, means
+        self._most = most_each
+        self._numbers = count(1)
+        self._handles: dict[int, Handle] = {}
+        self._open: Counter[int] = Counter()
+        self._waits: Counter[int] = Counter()
+        self._waiting: dict[int, tuple[Posted, Transfer]] = {}
+        means.loop.nag = self._nag
+
+    # ── for any thread ──
+
+    def of(self, number: int) -> Handle | None:
+        """The handle of that *number*."""
+        return self._handles.get(number)
+
+    def check(self, uid: int) -> None:
+        """TooMany if *uid* has as many open as it may."""
+        if self._open[uid] >= self._most:
+            raise TooMany(f"uid {uid} has {self._most} handles open")
+
+    def posted(self, node: Node, fd: Fd, facts: FdFacts, uid: int) -> bytes:
+        """The answer that *fd*, ours from now on, was opened."""
+        handle = Posted(fd, facts, node, uid, self._means)
+        handle.over = self._over
+        node.handles += 1
+        return self._told(handle, _POSTED_FLAGS)
+
+    def empty(self, node: Node, uid: int) -> bytes:
+        """The answer that an empty entry was opened."""
+        node.handles += 1
+        return self._told(Empty(node, uid), _EMPTY_FLAGS)
+
+    def listing(self, names: list[bytes], uid: int) -> bytes:
+        """The answer that the directory was opened."""
+        return self._told(Listing(names, uid), 0)
+
+    def _told(self, handle: Handle, flags: int) -> bytes:
+        number = next(self._numbers)
+        self._handles[number] = handle
+        self._loop.soon(lambda: self._open.update((handle.uid,)))
+        return fuse.opened(number, flags)
+
+    # ── for the loop ──
+
+    def read(self, question: Question) -> None:
+        """READ, of a file."""
+        number, _, size, how, _, flags, _ = question.fields(fuse.IO_IN)
+        handle = self._handles.get(number)
+        if isinstance(handle, Posted) and not how & fuse.READ_OWNED:
+            # The page cache wants it, by an offset of its own: for mmap(2), or for sendfile(2),
+            # whose callers read(2) then.
+            self._loop.reply(question.unique, error=EINVAL)
+        elif isinstance(handle, Posted):
+            patient = not flags & os.O_NONBLOCK
+            self._start(handle, Reading(question.unique, question.uid, size, patient=patient))
+        else:
+            self._loop.reply(question.unique, error=ENXIO)
+
+    def write(self, question: Question, handle: Posted, flags: int) -> None:
+        """WRITE, into a posted file."""
+        data = question.body[fuse.IO_IN.size :]
+        patient = not flags & os.O_NONBLOCK
+        self._start(handle, Writing(question.unique, question.uid, data, patient=patient))
+
+    def _start(self, handle: Posted, transfer: Transfer) -> None:
+        uid = transfer.uid
+        if self._waits[uid] >= WAITS_EACH:
+            self._loop.reply(transfer.unique, error=TooMany.errno)
+            return
+        self._waits[uid] += 1
+        self._waiting[transfer.unique] = (handle, transfer)
+        handle.start(transfer)
+
+    def _over(self, transfer: Transfer) -> None:
+        del self._waiting[transfer.unique]
+        self._waits[transfer.uid] -= 1
+
+    def interrupt(self, question: Question) -> None:
+        """INTERRUPT: somebody does not want to wait any more. What soon ends is let to."""
+        found = self._waiting.get(question.fields(fuse.INTERRUPT_IN)[0])
+        if found is not None:
+            found[0].interrupt(found[1])
+
+    def _nag(self) -> bool:
+        """Kick once more who was interrupted: a thread may not have been in its wait yet."""
+        kicked = [one for _, one in self._waiting.values() if one.interrupted]
+        for one in kicked:
+            one.kick()
+        return bool(kicked)
+
+    def poll(self, question: Question) -> None:
+        """POLL."""
+        handle = self._handles.get(question.fields(fuse.POLL_IN)[0])
+        if isinstance(handle, Posted):
+            handle.poll(question)
+        else:
+            # It can be written to at once.
+            self._loop.reply(question.unique, fuse.number(question.fields(fuse.POLL_IN)[3] & 4))
+
+    def release(self, question: Question) -> None:
+        """RELEASE and RELEASEDIR: nobody holds it any more."""
+        handle = self._handles.pop(question.fields(fuse.RELEASE_IN)[0], None)
+        if handle is not None:
+            self._open[handle.uid] -= 1
+        if isinstance(handle, Empty | Posted):
+            handle.node.handles -= 1
+        if isinstance(handle, Posted):
+            handle.release()
+        self._loop.reply(question.unique)
+
+    def readdir(self, question: Question) -> None:
+        """READDIR."""
+        number, offset, size, *_ = question.fields(fuse.IO_IN)
+        handle = self._handles.get(number)
+        if isinstance(handle, Listing):
+            self._loop.reply(question.unique, fuse.listing(handle.names, offset, size))
+        else:
+            self._loop.reply(question.unique, error=EINVAL)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: MIT
+"""Opening, creating, and assigning what a number means to whoever writes it.
+
+The law: the number is looked up in the descriptors of the thread that writes, by its pidfd, while
+it waits; what it has not open, we never post. A file of this mount, or one that would lead
+back here, is a Loop. It refuses to know how bytes are moved.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EBUSY, EEXIST
+from typing import TYPE_CHECKING
+
+from pagsrv.doors.fuse import attributes, callers
+from pagsrv.doors.fuse.files import Empty
+from pagsrv.doors.fuse.namespace import refuse
+from pagsrv.doors.fuse.posted import Posted
+from pagsrv.errors import InvalidParameter, Loop, NotAssigned, Stale
+from pagsrv.kernel import fuse, threads, what
+
+if TYPE_CHECKING:
+    from pagsrv.doors.fuse.files import Files
+    from pagsrv.doors.fuse.namespace import Namespace
+    from pagsrv.doors.fuse.nodes import Node
+    from pagsrv.facts import FdFacts
+    from pagsrv.kernel.fd import Fd
+    from pagsrv.kernel.fuse import Question
+
+MOST_DIGITS = 20
+"""A write has fewer bytes than that, as srvfs has it."""
+
+_TRIES = 8
+
+
+class Opener:
+    """What is asked about handles and takes a call of the broker's."""
+
+    def __init__(self, namespace: Namespace, files: Files, device: int) -> None:
+        """*device*: the number of the mount, as stat(2) shows it."""
+        self._space, self._files, self._device = namespace, files, device
+
+    def opendir(self, question: Question) -> bytes:
+        """OPENDIR."""
+        self._files.check(question.uid)
+        return self._files.listing(self._space.names(question), question.uid)
+
+    def open(self, question: Question) -> bytes:
+        """OPEN; O_* have no effect on what was posted."""
+        return self._open(question, self._space.nodes.of(question.node))
+
+    def create(self, question: Question) -> bytes:
+        """CREATE: an empty entry, open; or what is there, unless O_EXCL."""
+        self._files.check(question.uid)
+        flags = question.fields(fuse.CREATE_IN)[0]
+        node, new = self._space.create(question, question.names(fuse.CREATE_IN)[0])
+        try:
+            handle = self._created(question, node, flags, new=new)
+        except BaseException:
+            self._space.nodes.forget(node.number, 1)
+            raise
+        return fuse.entry(attributes.of(node.number, node.view)) + handle
+
+    def _created(self, question: Question, node: Node, flags: int, *, new: bool) -> bytes:
+        if new:
+            return self._files.empty(node, question.uid)
+        if flags & os.O_EXCL:
+            raise refuse(EEXIST)
+        return self._open(question, node)
+
+    def _open(self, question: Question, node: Node) -> bytes:
+        self._files.check(question.uid)
+        space = self._space
+        with space.callers.proved(question) as behalf, space.boards.lend() as board:
+            try:
+                fd = board.open(node.name, node.scope, on_behalf_of=behalf)
+            except NotAssigned:
+                return self._files.empty(node, question.uid)
+        try:
+            facts = self._facts(fd)
+        except BaseException:
+            fd.close()
+            raise
+        return self._files.posted(node, fd, facts, question.uid)
+
+    def _facts(self, fd: Fd) -> FdFacts:
+        """What *fd* is, the caller's; Loop if it leads back here."""
+        facts = what.describe(fd)
+        if facts.device == self._device:
+            raise Loop("that is a file of this mount")
+        return facts
+
+    def write(self, question: Question, handle: Empty, data: bytes) -> bytes:
+        """WRITE, into a handle opened while the entry was empty: assign, or replace."""
+        number = _number(data)
+        space, node = self._space, handle.node
+        with callers.asker(question) as pidfd, threads.descriptor(pidfd, number) as fd:
+            self._facts(fd)
+            for _ in range(_TRIES):
+                # The generation, so that an entry that was removed meanwhile stays removed.
+                seen = space.see(question, node)
+                with space.callers.proved(question) as behalf, space.boards.lend() as board:
+                    try:
+                        node.view = board.post(
+                            node.name, fd, scope=node.scope, expect=seen.generation,
+                            on_behalf_of=behalf,
+                        )  # fmt: skip
+                    except Stale:
+                        continue
+                return fuse.number(len(data))
+        raise refuse(EBUSY)
+
+    def setattr(self, question: Question) -> bytes:
+        """SETATTR, of which a size goes to the posted file if it is asked for by a handle."""
+        valid, _, number, size, *_ = question.fields(fuse.SETATTR_IN)
+        if valid & fuse.SET_SIZE and valid & fuse.SET_FH:
+            handle = self._files.of(number)
+            if isinstance(handle, Posted):
+                os.ftruncate(handle.fd.fileno(), size)
+        return self._space.setattr(question)
+
+    def fsync(self, question: Question) -> bytes:
+        """FSYNC, of the posted file."""
+        number, flags = question.fields(fuse.HANDLE_IN)
+        handle = self._files.of(number)
+        if isinstance(handle, Posted):
+            (os.fdatasync if flags & 1 else os.fsync)(handle.fd.fileno())
+        return b""
+
+
+def _number(data: bytes) -> int:
+    """The descriptor's number that was written: decimal digits, and a newline perhaps."""
+    text = data.removesuffix(b"\n")
+    if len(data) >= MOST_DIGITS or not text.isdigit() or int(text) > 0x7FFFFFFF:
+        raise InvalidParameter("fd", "write the number of a descriptor that you have open")
+    return int(text)

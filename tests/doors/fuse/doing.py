@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: MIT
+"""What actors do in a mount: with the kernel's calls, to hear the errno; and with programs.
+
+The law: a function holds what it opens in the actor's `held`, by a name, until told to close it. It
+refuses to know what a test expects.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from tests.actors import held
+from tests.anybody import bare_environment
+from tests.cli.command import Said
+
+SECONDS = 20
+
+
+def shell(script: str, *, argv: tuple[str, ...] = ("sh", "-c"), cwd: str = "/") -> Said:
+    """Run *script* to its end, in the actor's session."""
+    done = subprocess.run(
+        [*argv, script], env=bare_environment(), stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, timeout=SECONDS, cwd=cwd, check=False,
+    )  # fmt: skip
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def fault(function: Callable[..., Any], *args: Any) -> str:  # noqa: ANN401 -- any call
+    """The name of the errno that *function* fails with; '' if it does not."""
+    try:
+        function(*args)
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return ""
+
+
+def open_at(path: str, flags: int, name: str = "file") -> int:
+    """Open *path*, held as *name*."""
+    held[name] = os.open(path, flags, 0o666)
+    return int(held[name])
+
+
+def close(*names: str) -> None:
+    """Close what is held."""
+    for name in names:
+        os.close(held.pop(name))
+
+
+def a_pipe() -> tuple[int, int]:
+    """A pipe; its ends are held as `r` and `w`."""
+    held["r"], held["w"] = os.pipe()
+    return held["r"], held["w"]
+
+
+def a_socketpair() -> tuple[int, int]:
+    """A pair; its ends are held as `r` and `w`."""
+    one, other = socket.socketpair()
+    held["r"], held["w"] = one.detach(), other.detach()
+    return held["r"], held["w"]
+
+
+def a_file(path: str, text: bytes = b"") -> int:
+    """A new file of that text, opened for reading and writing, held as `f`, its offset 0."""
+    held["f"] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.write(held["f"], text)
+    os.lseek(held["f"], 0, os.SEEK_SET)
+    return int(held["f"])
+
+
+def assign(path: str, number: int) -> str:
+    """Write *number* into the file at *path*, made if need be; the errno's name, or ''."""
+    return write_new(path, b"%d\n" % number)
+
+
+def write_new(path: str, data: bytes, flags: int = os.O_WRONLY | os.O_CREAT) -> str:
+    """Open *path* and write *data* into it; the errno's name, or ''."""
+    try:
+        fd = os.open(path, flags, 0o666)
+    except OSError as error:
+        return "open " + errno.errorcode[error.errno or 0]
+    try:
+        return fault(os.write, fd, data)
+    finally:
+        os.close(fd)
+
+
+def write(name: str, data: bytes) -> int:
+    """Write into what is held as *name*."""
+    return os.write(held[name], data)
+
+
+def write_at(name: str, data: bytes, offset: int) -> int:
+    """The same, at *offset*."""
+    return os.pwrite(held[name], data, offset)
+
+
+def write_fault(name: str, data: bytes) -> str:
+    """The errno's name of a write into what is held as *name*; '' if there is none."""
+    return fault(os.write, held[name], data)
+
+
+def write_at_fault(name: str, data: bytes, offset: int) -> str:
+    """The same, at *offset*."""
+    return fault(os.pwrite, held[name], data, offset)
+
+
+def read(name: str, size: int = 4096) -> bytes:
+    """Read from what is held as *name*."""
+    return os.read(held[name], size)
+
+
+def read_fault(name: str) -> str:
+    """The errno's name of a read of what is held as *name*; '' if there is none."""
+    return fault(os.read, held[name], 10)
+
+
+def offset_of(name: str) -> int:
+    """Where the offset of what is held as *name* is."""
+    return os.lseek(held[name], 0, os.SEEK_CUR)
+
+
+def read_path(path: str, size: int = 4096) -> bytes:
+    """Open *path* and read from it once."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(fd, size)
+    finally:
+        os.close(fd)
+
+
+def set_nonblocking(name: str) -> None:
+    """Set O_NONBLOCK of what is held as *name*."""
+    flags = fcntl.fcntl(held[name], fcntl.F_GETFL)
+    fcntl.fcntl(held[name], fcntl.F_SETFL, flags | os.O_NONBLOCK)
+
+
+def polled(name: str, events: int, milliseconds: int = 0) -> int:
+    """What poll(2) says of what is held as *name*."""
+    look = select.poll()
+    look.register(held[name], events)
+    return next((found for _, found in look.poll(milliseconds)), 0)
+
+
+def stays_polling(name: str, events: int) -> None:
+    """Have a thread wait in poll(2), and then in epoll by edges; `heard` ends the wait."""
+    held["heard"] = []
+
+    def wait() -> None:
+        held["heard"].append(polled(name, events, SECONDS * 1000))
+
+    held["thread"] = threading.Thread(target=wait)
+    held["thread"].start()
+
+
+def heard() -> list[int]:
+    """What the thread of `stays_polling` heard."""
+    held.pop("thread").join(SECONDS)
+    return list(held.pop("heard"))
+
+
+def edges(name: str, events: int) -> None:
+    """An edge-triggered epoll of what is held as *name*."""
+    held["epoll"] = select.epoll()
+    held["epoll"].register(held[name], events | select.EPOLLET)
+
+
+def edge(seconds: float) -> int:
+    """What that epoll hears next."""
+    return next((found for _, found in held["epoll"].poll(seconds)), 0)
+
+
+def end_edges() -> None:
+    """Let go of it."""
+    held.pop("epoll").close()
+
+
+def start_reader(path: str, count: int = 1) -> list[int]:
+    """Start *count* processes of cat(1) that read *path*; their ids, once they all have it open."""
+    started = held.setdefault("readers", [])
+    for _ in range(count):
+        started.append(
+            subprocess.Popen(
+                ["cat", path],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd="/",
+                env=bare_environment(),
+            )
+        )
+    return [one.pid for one in started]
+
+
+def signal_readers(number: int = signal.SIGTERM) -> list[int]:
+    """Send them a signal, and wait for each; how they ended."""
+    for one in held.get("readers", []):
+        one.send_signal(number)
+    return end_readers()[0]
+
+
+def end_readers() -> tuple[list[int], list[bytes]]:
+    """Wait for each; how they ended, and what they read."""
+    found = [(one, one.communicate(timeout=SECONDS)) for one in held.pop("readers", [])]
+    return [one.returncode for one, _ in found], [told[0] for _, told in found]
+
+
+def xattrs(path: str) -> dict[str, str]:
+    """The extended attributes of *path*."""
+    return {name: os.getxattr(path, name).decode() for name in os.listxattr(path)}
+
+
+def cycle(path: str, times: int) -> None:
+    """Open, read and close it so many times."""
+    for _ in range(times):
+        fd = os.open(path, os.O_RDONLY)
+        os.read(fd, 10)
+        os.close(fd)
+
+
+def interrupted_read(name: str) -> str:
+    """Read, and be interrupted by a timer's signal meanwhile: the errno's name."""
+    import ctypes  # noqa: PLC0415 -- Python's own read would begin anew
+
+    call = ctypes.CDLL(None, use_errno=True).read
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    buffer = ctypes.create_string_buffer(10)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    try:
+        got = call(held[name], buffer, 10)
+        return "" if got >= 0 else errno.errorcode[ctypes.get_errno()]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def number_of(name: str) -> int:
+    """The number of what is held as *name*."""
+    return int(held[name])
+
+
+def post_held(directory: str, entry: str, name: str) -> None:
+    """Post what is held as *name* as *entry*, by the library."""
+    import pagsrv  # noqa: PLC0415 -- what an actor loads it loads itself
+
+    with pagsrv.connect(directory) as board:
+        board.post(entry, held[name])
