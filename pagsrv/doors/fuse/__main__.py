@@ -25,8 +25,8 @@ from pagsrv.doors.fuse.transfers import KICK
 from pagsrv.errors import NoSession, PagsrvError
 from pagsrv.kernel import threads
 from pagsrv.kernel.bpf import BpfFault
-from pagsrv.kernel.matelink import fetch
 from pagsrv.kernel.manager import notify
+from pagsrv.kernel.matelink import fetch
 from pagsrv.kernel.process import undumpable
 from pagsrv.kernel.tasks import Mates
 
