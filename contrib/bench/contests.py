@@ -360,6 +360,7 @@ MEMORY = Contest(
     (Row("memory, 10,000 entries / s6", "pagsrv, 10,000", "s6, 10,000", 5),),
 )
 
+
 def in_session(contender: Contender) -> Contender:
     """*contender*, in a session of its own: each of its commands proves it by possession."""
 
@@ -387,8 +388,7 @@ COMMAND = Contest(
         Row("ten names in one call / one", "pagsrv open, ten", "pagsrv open", 1.1),
         Row("pagsrv open / s6-fdholder-retrieve", "pagsrv open", "s6-fdholder-retrieve"),
         Row("pagsrv-open / s6-fdholder-retrieve", "pagsrv-open", "s6-fdholder-retrieve", 0.7),
-        Row("the same with proof of possession", "pagsrv-open, with proof",
-            "s6-fdholder-retrieve"),
+        Row("the same with proof of possession", "pagsrv-open, with proof", "s6-fdholder-retrieve"),
         Row("true / s6-fdholder-retrieve", "true", "s6-fdholder-retrieve"),
     ),
 )

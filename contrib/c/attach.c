@@ -201,8 +201,8 @@ static int check_named(struct pagsrv *board, const char *const *words, struct js
     }
     if (prover && prover->why[0] && is_session(*words))
         snprintf(said, sizeof said, "%s", prover->why);
-    return fault(ENOKEY, STATUS_NO_SESSION, strchr(*words, ':') ? "you are not proved in %.40s: %s" :
-                 "you are proved in no %.40s scope: %s", *words,
+    return fault(ENOKEY, STATUS_NO_SESSION, strchr(*words, ':') ? "you are not proved in %.40s: %s"
+                 : "you are proved in no %.40s scope: %s", *words,
                  said[0] ? said : "`pagsrv whoami` says why");
 }
 

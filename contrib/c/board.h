@@ -85,8 +85,8 @@ struct prover {
     char why[SENTENCE / 2];
 };
 void prover_look(struct prover *prover);
-/* The scopes that a connection at SOCK will have without asking, as a list in JSON; NULL where there
- * may be others. */
+/* The kinds of scopes that a connection at SOCK will have without asking, as a list in JSON; NULL
+ * where there may be others. */
 const char *prover_counted_on(int sock);
 /* The payload that proves (docs/reference/protocol.md); INODE is that of our pidfd. */
 void prover_digest(const char *nonce, uint64_t inode, int ring, uint64_t uid, const char *broker,

@@ -35,9 +35,13 @@ $(BUILD)/pagsrv-open: $(BUILD)/pagsrv-open.o $(BUILD)/opening.o $(BUILD)/libpags
 	$(CC) $(CFLAGS) $(LDFLAGS) $(STATIC) -o $@ $^
 endif
 
+# By itself, too: whoever wants the library alone.
 install: install-client
-install-client: everything
-	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
+install-client: $(BUILD)/libpagsrv.a $(BUILD)/libpagsrv.so.0 $(BUILD)/pagsrv-open
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include lib/pkgconfig)
+	install -m 755 $(BUILD)/pagsrv-open $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 pagsrv.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 $(BUILD)/libpagsrv.a $(BUILD)/libpagsrv.so.0 $(DESTDIR)$(PREFIX)/lib/
 	ln -sf libpagsrv.so.0 $(DESTDIR)$(PREFIX)/lib/libpagsrv.so
 	sed 's|@PREFIX@|$(PREFIX)|' pagsrv.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/pagsrv.pc
 

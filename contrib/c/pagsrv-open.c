@@ -125,7 +125,7 @@ static void read_words(int argc, char **argv)
         fail(USAGE, "the following arguments are required: NAME" LOOK);
 }
 
-/* ---- from the board ----------------------------------------------------------------------------- */
+/* ---- from the board ------------------------------------------------------------------------ */
 
 /* NAME in full, where SCOPE may be one of the three words. */
 static char *in_full(struct pagsrv *board, const char *name, const char *scope)
@@ -142,8 +142,8 @@ static char *in_full(struct pagsrv *board, const char *name, const char *scope)
             scope = proved[i].scope;
     if (!strchr(scope, ':') && strcmp(scope, "session") && strcmp(scope, "pag") &&
         strcmp(scope, "user"))
-        fail(USAGE, "'%s' is no scope: say session, pag or user for your own, or exactly session:N, "
-             "pag:N or user:N with a decimal number", scope);
+        fail(USAGE, "'%s' is no scope: say session, pag or user for your own, or exactly "
+             "session:N, pag:N or user:N with a decimal number", scope);
     if (!strchr(scope, ':'))
         fail(NO_SESSION, "you are proved in no %s scope; `pagsrv whoami` says why", scope);
     if (asprintf(&full, "%s/%s", scope, name) < 0)

@@ -43,12 +43,18 @@ int pagsrv_status(void);		/* 0, or the exit status of docs/reference/errors.md *
 
 /* ---- the connection ------------------------------------------------------------------------ */
 
-#define PAGSRV_CHANGES 1u	/* the connection will post, take, remove, rename or set masks */
+/* The connection will post, take, remove, rename or set masks: said at once, by Attach.  Without
+ * it the first such call, or a whois, says so. */
+#define PAGSRV_CHANGES 1u
 
 /* DIR is the broker's directory, or NULL: $PAGSRV_DIR, $XDG_RUNTIME_DIR/pagsrv, /run/pagsrv. */
 struct pagsrv *pagsrv_connect(const char *dir, unsigned flags);
 /* Ask for SCOPES (a list ended by NULL; NULL alone: all there are) and prove what is to be proved,
- * from the thread that connected.  A scope that is refused is no failure unless it was named. */
+ * from the thread that connected.  A scope that is refused is no failure unless it was named.
+ * Asked for all, without PAGSRV_CHANGES, it says nothing where a connection has by itself what
+ * there is: then an open names the scopes that it counts on, any other call attaches first, and
+ * what the broker has against us is raised there.  A board that never attached has its user
+ * scope. */
 int pagsrv_attach(struct pagsrv *board, const char *const *scopes);
 void pagsrv_close(struct pagsrv *board);	/* NULL is let pass; errno stays */
 int pagsrv_fileno(const struct pagsrv *board);	/* for poll(2); still the board's */
@@ -105,7 +111,8 @@ int pagsrv_stat(struct pagsrv *board, const char *name, const char *scope,
  * listing by answering other than 0; that is then the answer.  The entry is lent. */
 int pagsrv_list(struct pagsrv *board, const char *scope,
 		int (*each)(const struct pagsrv_entry *entry, void *with), void *with);
-/* Wait until NAME is assigned, TIMEOUT milliseconds at most (< 0: for ever); then stat it. */
+/* Wait until there is an entry NAME, TIMEOUT milliseconds at most (< 0: for ever), and stat it; it
+ * may be an empty one.  A signal's handler ends the wait (EINTR), and the board with it. */
 int pagsrv_wait(struct pagsrv *board, const char *name, const char *scope, int timeout,
 		struct pagsrv_entry *entry);
 
@@ -124,11 +131,12 @@ struct pagsrv_identity {	/* as of connect(2); each known_ says whether its fact 
 /* Of the peer of SOCK, a connected Unix socket of your own accept(2). */
 int pagsrv_whois(struct pagsrv *board, int sock, struct pagsrv_identity *identity);
 
-/* ---- any other method of org.pagsrv.Board ------------------------------------------------------- */
+/* ---- any other method of org.pagsrv.Board -------------------------------------------------- */
 
 /* PARAMETERS is a JSON object, or NULL for {}.  The answer is the reply's parameters, a string to
- * be given to free(3).  FDS go along (COUNT of them); those of the reply, at most *GOT on the way in,
- * are written to RECEIVED and counted in *GOT (both NULL: a reply with descriptors is EPROTO). */
+ * be given to free(3).  FDS go along (COUNT of them); those of the reply, at most *GOT on the way
+ * in, are written to RECEIVED and counted in *GOT (both NULL: a reply with descriptors is EPROTO).
+ * What is answered in several replies (List, Watch, Namespaces) is not for this call. */
 char *pagsrv_call(struct pagsrv *board, const char *method, const char *parameters,
 		  const int *fds, size_t count, int *received, size_t *got);
 

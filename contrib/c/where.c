@@ -28,8 +28,8 @@ static int check_owner(int sock, const char *directory)
     if (owner.uid == geteuid() || !owner.uid)
         return 0;
     return fault(EACCES, STATUS_DENIED,
-                 "the socket in %s is uid %u's, neither yours nor root's: what you post there would "
-                 "be theirs; name another directory with --dir or PAGSRV_DIR",
+                 "the socket in %s is uid %u's, neither yours nor root's: what you post there "
+                 "would be theirs; name another directory with --dir or PAGSRV_DIR",
                  directory, (unsigned)owner.uid);
 }
 
@@ -38,8 +38,8 @@ static int not_connected(const char *directory)
     int error = errno;
 
     if (error == EACCES || error == EPERM)
-        return fault(EACCES, STATUS_DENIED, "you may not connect to the broker at %s: it is another "
-                     "user's; " HOW, directory);
+        return fault(EACCES, STATUS_DENIED, "you may not connect to the broker at %s: it is "
+                     "another user's; " HOW, directory);
     return fault(error, STATUS_NO_BROKER, "no broker can be reached at %s (%m): " HOW, directory);
 }
 
@@ -50,8 +50,8 @@ static int reach(int sock, const char *directory)
     int size = snprintf(at.sun_path, sizeof at.sun_path, "%s/board", directory);
 
     if (size >= (int)sizeof at.sun_path)
-        return fault(ECONNREFUSED, STATUS_NO_BROKER, "%.200s has too long a path for a socket in it "
-                     "(%d bytes, the most is %zu): choose a shorter directory",
+        return fault(ECONNREFUSED, STATUS_NO_BROKER, "%.200s has too long a path for a socket in "
+                     "it (%d bytes, the most is %zu): choose a shorter directory",
                      directory, size, sizeof at.sun_path - 1);
     while (connect(sock, (struct sockaddr *)&at, sizeof at)) {
         if (errno == ENOENT || errno == ENOTDIR || errno == ECONNREFUSED)

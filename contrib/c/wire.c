@@ -30,8 +30,8 @@ void board_end(struct pagsrv *board, enum over how)
 static int is_over(const struct pagsrv *board)
 {
     if (board->over == GIVEN_UP)
-        return fault(ECONNREFUSED, STATUS_NO_BROKER, "this connection to the broker at %s was given "
-                     "up in the middle of a call, and is closed for that; connect again",
+        return fault(ECONNREFUSED, STATUS_NO_BROKER, "this connection to the broker at %s was "
+                     "given up in the middle of a call, and is closed for that; connect again",
                      board->directory);
     return fault(ECONNREFUSED, STATUS_NO_BROKER, "the broker at %s hung up: it was stopped, or the "
                  "session proved on this connection has ended; connect again", board->directory);
@@ -174,8 +174,8 @@ static ssize_t receive(struct pagsrv *board, int interrupted)
     if (!(message.msg_flags & MSG_CTRUNC))
         return size;
     board_drop(board);
-    return fault(EMFILE, STATUS_OTHER, "descriptors that the broker sent were lost: this process may "
-                 "hold no more of them; close some, or raise the limit (ulimit -n)");
+    return fault(EMFILE, STATUS_OTHER, "descriptors that the broker sent were lost: this process "
+                 "may hold no more of them; close some, or raise the limit (ulimit -n)");
 }
 
 /* The next answer's parameters; 1 if further ones follow, 0, or -1. */

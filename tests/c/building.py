@@ -41,7 +41,11 @@ def needs(*programs: str) -> None:
 def run(*argv: str | Path, **more: str | bytes) -> str:
     """Run a tool to its end, which is 0; what it said."""
     done = subprocess.run(
-        argv, capture_output=True, timeout=SECONDS, check=False, **more  # type: ignore[call-overload]
+        argv,
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+        **more,  # type: ignore[call-overload]
     )
     said: str = (done.stdout + done.stderr).decode(errors="replace")
     assert done.returncode == 0, said
@@ -53,18 +57,20 @@ def library(into: Path, name: str, compiler: str, *flags: str) -> Path:
     words = " ".join(["-O1", "-g", "-Werror", *flags])
     path = into / f"libpagsrv.{name}"
     run("make", "-s", "-C", SOURCES, f"BUILD={into}", f"CC={compiler}", f"CFLAGS={words}", path,
-        env=_environment())  # fmt: skip
+        env=environment())  # fmt: skip
     return path
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Without the flags of a make that runs us."""
     return {key: word for key, word in os.environ.items() if key not in ("MAKEFLAGS", "CFLAGS")}
 
 
 def parts() -> list[Path]:
     """The sources of libpagsrv, as its fragment of the Makefile names them."""
-    found = re.search(r"^libpagsrv := ([a-z0-9 ]+)$", (SOURCES / "client.mk").read_text(), re.M)
+    found = re.search(
+        r"^libpagsrv := ([a-z0-9 ]+)$", (SOURCES / "client.mk").read_text(), re.MULTILINE
+    )
     assert found is not None
     return [SOURCES / f"{part}.c" for part in found[1].split()]
 
@@ -105,3 +111,11 @@ def units(into: Path) -> Path:
     program = into / "unit"
     run("gcc", *_STRICT, *_SANE, "-O1", "-g", "-o", program, HERE / "unit.c", *parts())
     return program
+
+
+def program(into: Path, name: str, *, musl: bool = True) -> Path:
+    """Build a program of contrib/c with make; without *musl* by the compiler's own C library."""
+    path = into / name
+    own = [] if musl else ["MUSL="]
+    run("make", "-s", "-C", SOURCES, f"BUILD={into}", *own, path, env=environment())
+    return path

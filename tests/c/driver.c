@@ -260,6 +260,7 @@ static long do_read(void)
     char said[256] = "";
     ssize_t size = pread((int)number(1), said, sizeof said - 1, 0);
 
+    said[strcspn(said, "\n")] = 0;
     tell("\t%s\t%d", said, fcntl((int)number(1), F_GETFD));
     return size < 0 ? -1 : 0;
 }

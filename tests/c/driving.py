@@ -83,14 +83,6 @@ class Driver:
         return self.process.returncode, errors
 
 
-def nothing_left(ended: tuple[int, str]) -> bool:
-    """Whether valgrind says that all went well, and that only its three ends were open."""
-    status, said = ended
-    lines = [line.partition("== ")[2] for line in said.splitlines()]
-    told = [line for line in lines if line]
-    return status == 0 and told == ["FILE DESCRIPTORS: 3 open (3 std) at exit."]
-
-
 @contextmanager
 def driver(built: Built, **popen: Any) -> Iterator[Driver]:  # noqa: ANN401 -- Popen's own
     """A driver in this process's session, which must end well."""
@@ -124,8 +116,10 @@ def _end() -> tuple[int, str]:
 class Member:
     """A driver in a session of its own."""
 
-    def __init__(self, built: Built, uid: int | None, ring: str | None) -> None:
-        self.actor = Actor(uid, ring=ring)
+    def __init__(
+        self, built: Built, uid: int | None, ring: str | None, groups: tuple[int, ...]
+    ) -> None:
+        self.actor = Actor(uid, ring=ring, groups=groups)
         self.actor(_start, built)
 
     def __call__(self, *words: str | int | None) -> Said:
@@ -152,10 +146,18 @@ class Member:
 
 
 @contextmanager
-def member(built: Built, uid: int | None = None, *, ring: str | None = None) -> Iterator[Member]:
+def member(
+    built: Built,
+    uid: int | None = None,
+    *,
+    ring: str | None = None,
+    groups: tuple[int, ...] = (),
+) -> Iterator[Member]:
     """A driver in a session of its own (or in the one named *ring*), which must end well."""
-    one = Member(built, uid, ring)
+    one = Member(built, uid, ring, groups)
     with one.actor:
         yield one
-        ended = one.actor(_end)
-        assert ended == (0, "") or nothing_left(ended), ended
+        status, told = one.actor(_end)
+        # An old valgrind says between dashes which system calls it does not know.
+        faults = [line for line in told.splitlines() if not line.startswith("--")]
+        assert (status, faults) == (0, [])

@@ -90,11 +90,11 @@ def test_json_is_read_as_python_reads_it(unit: Path) -> None:
 
 
 BAD = [
-    b" ", b"{", b"}", b"{]", b"[1,]", b'{"a":1,}', b'{"a" 1}', b"{1:2}", b"[1 2]", b"tru", b"nul",
+    b" ", b"{", b"}", b"{]", b"[1,]", b'{"a":1,}', b'{"a" 1}', b"{1:2}", b"[1 2]", b"t", b"nul",
     b"01", b"1.", b".5", b"-", b"+1", b"1e", b"0x1", b"NaN", b"'a'", b'"', b'"\\', b'"\\x"',
-    b'"\\u12"', b'"\\ud800"', b'"\\udc00"', b'"\\ud800\\u0041"', b'"\x01"', b'"\xff"', b'"\xc0\x80"',
-    b'"\xed\xa0\x80"', b'"\xf4\x90\x80\x80"', b'"\xe2\x82"', b"{}{}", b"[]x", b"\xef\xbb\xbf{}",
-    b"[" * (DEPTH + 1) + b"]" * (DEPTH + 1), b"[" * 60000,
+    b'"\\u12"', b'"\\ud800"', b'"\\udc00"', b'"\\ud800\\u0041"', b'"\x01"', b'"\xff"',
+    b'"\xc0\x80"', b'"\xed\xa0\x80"', b'"\xf4\x90\x80\x80"', b'"\xe2\x82"', b"{}{}", b"[]x",
+    b"\xef\xbb\xbf{}", b"[" * (DEPTH + 1) + b"]" * (DEPTH + 1), b"[" * 60000,
 ]  # fmt: skip
 
 
@@ -105,6 +105,7 @@ def test_what_is_no_json_is_none(unit: Path) -> None:
 
 def sound(text: bytes) -> bool:
     """Whether Python calls it JSON, without what it takes and RFC 8259 or our reader does not."""
+
     def never(word: str) -> float:
         raise ValueError(word)
 
@@ -121,7 +122,7 @@ _MARKS = b'{}[]",:\\u0e.-tfn \xc3\xa4d8'
 
 def test_spoilt_messages_are_judged_as_python_judges_them(unit: Path) -> None:
     """Golden packets with a few bytes changed: the same are JSON, and read the same."""
-    chance = random.Random(5)
+    chance = random.Random(5)  # noqa: S311 -- the same in every run
     corpus = packets()
     texts = []
     for _ in range(2000):
