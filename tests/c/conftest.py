@@ -16,6 +16,7 @@ import pytest
 
 from tests.c import building
 from tests.c.building import Built
+from tests.c.driving import Member, member
 from tests.conftest import make_short_directory
 from tests.installing import Installed, answering, nobody_answers
 from tests.running import ITERATOR, KERNEL, Running, running_broker
@@ -74,3 +75,19 @@ def kernel_broker(
 def name() -> str:
     """A name that no other test uses."""
     return f"entry-{next(_numbers)}"
+
+
+@pytest.fixture
+def one(built: Built, broker: Running) -> Iterator[Member]:
+    """A driver in a session of its own, attached for changes."""
+    with member(built) as mine:
+        yield mine.attached(broker.dir)
+        mine("close")
+
+
+@pytest.fixture
+def file(short_tmp: Path) -> str:
+    """A file that says so."""
+    path = short_tmp / "file"
+    path.write_text("this is it")
+    return str(path)

@@ -8,6 +8,8 @@ to know what is expected.
 from __future__ import annotations
 
 import errno
+import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -161,3 +163,10 @@ def member(
         # An old valgrind says between dashes which system calls it does not know.
         faults = [line for line in told.splitlines() if not line.startswith("--")]
         assert (status, faults) == (0, [])
+
+
+def dial(path: str) -> int:
+    """Connect to *path* for as long as the actor lives; its process."""
+    held["dialled"] = socket.socket(socket.AF_UNIX)
+    held["dialled"].connect(path)
+    return os.getpid()
