@@ -4,7 +4,9 @@
  * What a program gets is a memfd with the entry's name.  The library sees the number as it is
  * written (write(2)), or finds it afterwards (stdio writes past us, within libc), posts that
  * descriptor and empties the memfd again: text in it is text not acted upon yet.  Name and text
- * live in the kernel, so that copies, fork and exec carry them, and nothing is remembered here.
+ * live in the kernel, so that copies, fork and exec carry them.  All that is remembered is which
+ * memfds this process made or was begun with: one that came by a socket is its sender's, who would
+ * have our descriptors posted where he likes.
  *
  * The law: the number is looked up in the process that acts, at that moment; what is no number, too
  * long, or not at the beginning is EINVAL and changes nothing.  The offset stays 0, so a second
@@ -23,29 +25,51 @@
 #define MFD_NOEXEC_SEAL 8u  /* Linux 6.3; younger than some libc's headers */
 #endif
 #define INHERITED 20    /* how many numbers are looked at in a program just begun */
+#define KNOWN 256       /* handles of one process; the oldest gives way */
 
 static const char prefix[] = "/memfd:pagsrv:", suffix[] = " (deleted)";
-static volatile bool handles;
+static struct {
+    dev_t dev;
+    ino_t ino;
+} known[KNOWN];
+static unsigned handles;    /* how many there have been; none: nothing is looked at */
 
 bool door_handles(void)
 {
-    return handles;
+    return __atomic_load_n(&handles, __ATOMIC_RELAXED);
 }
 
-/* The name FD is a handle of, in NAME; false and errno as it was if it is none. */
-static bool handle_name(int fd, char name[DOOR_HANDLE_MAX + 1])
+static void know(const struct stat *found)
+{
+    unsigned place = __atomic_load_n(&handles, __ATOMIC_RELAXED) % KNOWN;
+
+    known[place].dev = found->st_dev;
+    known[place].ino = found->st_ino;
+    __atomic_fetch_add(&handles, 1, __ATOMIC_RELEASE);
+}
+
+static bool is_known(const struct stat *found)
+{
+    for (unsigned place = 0; place < KNOWN && place < handles; place++)
+        if (known[place].ino == found->st_ino && known[place].dev == found->st_dev)
+            return true;
+    return false;
+}
+
+static bool may_be_handle(int fd, struct stat *found)
+{
+    return fstat(fd, found) == 0 && S_ISREG(found->st_mode) && found->st_nlink == 0;
+}
+
+/* The name that FD has as a memfd, if it is named as handles are. */
+static bool called(int fd, char name[DOOR_HANDLE_MAX + 1])
 {
     char path[40], target[sizeof(prefix) + DOOR_HANDLE_MAX + sizeof(suffix)];
     const size_t around = sizeof(prefix) - 1 + sizeof(suffix) - 1;
-    int before = errno;
-    struct stat found;
-    ssize_t length = -1;
+    ssize_t length;
 
-    if (fstat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink == 0) {
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        length = NEXT(readlink)(path, target, sizeof(target));
-    }
-    errno = before;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    length = NEXT(readlink)(path, target, sizeof(target));
     if (length <= (ssize_t)around || length >= (ssize_t)sizeof(target) ||
         memcmp(target, prefix, sizeof(prefix) - 1) != 0)
         return false;
@@ -55,29 +79,42 @@ static bool handle_name(int fd, char name[DOOR_HANDLE_MAX + 1])
     return true;
 }
 
+/* The name FD is a handle of, in NAME; false and errno as it was if it is none. */
+static bool handle_name(int fd, char name[DOOR_HANDLE_MAX + 1])
+{
+    int before = errno;
+    struct stat found;
+    bool is = may_be_handle(fd, &found) && is_known(&found) && called(fd, name);
+
+    errno = before;
+    return is;
+}
+
 bool door_is_handle(int fd)
 {
     char name[DOOR_HANDLE_MAX + 1];
 
-    return handles && handle_name(fd, name);
+    return door_handles() && handle_name(fd, name);
 }
 
 int door_handle(const char *full)
 {
-    char called[DOOR_HANDLE_MAX + sizeof("pagsrv:")];
+    char memfd[DOOR_HANDLE_MAX + sizeof("pagsrv:")];
+    struct stat found;
     int fd;
 
     if (strlen(full) > DOOR_HANDLE_MAX) {
         errno = ENAMETOOLONG;
         return -1;
     }
-    snprintf(called, sizeof(called), "pagsrv:%s", full);
-    fd = memfd_create(called, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    snprintf(memfd, sizeof(memfd), "pagsrv:%s", full);
+    fd = memfd_create(memfd, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL)
-        fd = memfd_create(called, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        fd = memfd_create(memfd, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -1;
-    handles = true;
+    if (fstat(fd, &found) == 0)
+        know(&found);
     if (door_is_handle(fd))
         return fd;
     close(fd);          /* no /proc here: what is written would be lost */
@@ -133,7 +170,7 @@ int door_settle(int fd)
     struct stat found;
     ssize_t size;
 
-    if (!handles || !handle_name(fd, name) || fstat(fd, &found) < 0 || !found.st_size)
+    if (!door_handles() || !handle_name(fd, name) || fstat(fd, &found) < 0 || !found.st_size)
         return 0;
     size = pread(fd, text, sizeof(text), 0);
     if (size < 0 || ftruncate(fd, 0) < 0 || lseek(fd, 0, SEEK_SET) < 0)
@@ -145,7 +182,7 @@ void door_settle_all(void)
 {
     int before = errno;
 
-    for (int fd = 0; handles && fd < INHERITED; fd++)
+    for (int fd = 0; door_handles() && fd < INHERITED; fd++)
         door_settle(fd);
     errno = before;
 }
@@ -154,15 +191,17 @@ void door_settle_all(void)
 __attribute__((constructor)) static void begin(void)
 {
     char name[DOOR_HANDLE_MAX + 1];
+    struct stat found;
 
-    for (int fd = 0; fd < INHERITED && !handles; fd++)
-        handles = handle_name(fd, name);
+    for (int fd = 0; fd < INHERITED; fd++)
+        if (may_be_handle(fd, &found) && found.st_uid == geteuid() && called(fd, name))
+            know(&found);
 }
 
 /* exit(3) has called what the program asked for; what stdio still holds is written after us. */
 __attribute__((destructor)) static void end(void)
 {
-    if (!handles)
+    if (!door_handles())
         return;
     fflush(NULL);
     door_settle_all();

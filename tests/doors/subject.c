@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -277,6 +278,31 @@ static int rejoin(char **words)
     return 0;
 }
 
+/* A stranger's memfd, named as a handle of the entry is, comes by a socket and is closed here. */
+static int forged(char **words)
+{
+    char name[300], space[CMSG_SPACE(sizeof(int))] = { 0 }, zero = '0';
+    struct iovec byte = { &zero, 1 };
+    struct msghdr message = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = space,
+                              .msg_controllen = sizeof(space) };
+    struct cmsghdr *beside = CMSG_FIRSTHDR(&message);
+    int pair[2], fd, mine = open(words[0], O_WRONLY | O_CREAT, 0600);
+
+    snprintf(name, sizeof(name), "pagsrv:%s", words[1]);
+    fd = memfd_create(name, MFD_CLOEXEC);
+    if (mine < 0 || fd < 0 || write(fd, "0", 1) != 1 ||
+        socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+        return failed("memfd");
+    beside->cmsg_level = SOL_SOCKET;
+    beside->cmsg_type = SCM_RIGHTS;
+    beside->cmsg_len = CMSG_LEN(sizeof(fd));
+    memcpy(CMSG_DATA(beside), &fd, sizeof(fd));
+    if (sendmsg(pair[0], &message, 0) < 0 || recvmsg(pair[1], &message, 0) < 0)
+        return failed("socket");
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
+    return close(fd) ? failed("close") : 0;
+}
+
 /* Another user, in this process. */
 static int drop(char **words)
 {
@@ -310,6 +336,7 @@ static const struct command {
     { "children", children }, { "vforked", vforked }, { "threads", threads },
     { "numbers", numbers }, { "offset", offset }, { "own", own }, { "rejoin", rejoin },
     { "kinds", kinds }, { "drop", drop },
+    { "forged", forged },
 };
 
 int main(int count, char **words)

@@ -250,6 +250,13 @@ def test_another_session_sees_nothing(login: Login, other: Login, name: str, fil
     assert through(login, "cat", f"/srv/{name}") == (0, "hello\n", "")
 
 
+def test_a_handle_that_somebody_sent_is_none(login: Login, name: str, subject: str) -> None:
+    """Who is sent a memfd named as a handle, with a number in it, posts nothing by closing it."""
+    said = through(login, subject, "forged", f"/srv/{name}", f"{login.scope()}/{name}")
+    assert said == (0, "", "")
+    assert login.must("stat", name, "--json").objects()[0]["assigned"] is False
+
+
 def test_another_user_sees_nothing(
     login: Login, name: str, file: str, subject: str, other_uid: int
 ) -> None:
