@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -228,6 +230,43 @@ static int threads(char **words)
     return wrong ? failed("a thread") : 0;
 }
 
+static char *handled;
+static volatile int opened, busy;
+
+static void handler(int signal)
+{
+    int before = errno, fd = open(handled, O_RDONLY);
+
+    (void)signal;
+    if (fd >= 0)
+        opened++;
+    else if (errno == EDEADLK)
+        busy++;
+    close(fd);
+    errno = before;
+}
+
+/* A signal comes into an open, and its handler opens the same: it is refused, and nothing hangs. */
+static int signals(char **words)
+{
+    struct sigaction action = { .sa_handler = handler };
+    struct itimerval often = { { 0, 150 }, { 0, 150 } };
+
+    handled = words[0];
+    close(open(words[0], O_RDONLY));
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    for (int i = 0; i < 100000 && (busy < 10 || i < 1000); i++) {
+        int fd = open(words[0], O_RDONLY);
+
+        if (fd < 0)
+            return failed("open");
+        close(fd);
+    }
+    printf("%s\n", busy >= 10 ? "refused" : "never in the middle");
+    return 0;
+}
+
 /* What is written to one handle: each of the numbers in turn, with what came of it. */
 static int numbers(char **words)
 {
@@ -336,7 +375,7 @@ static const struct command {
     { "children", children }, { "vforked", vforked }, { "threads", threads },
     { "numbers", numbers }, { "offset", offset }, { "own", own }, { "rejoin", rejoin },
     { "kinds", kinds }, { "drop", drop },
-    { "forged", forged },
+    { "forged", forged }, { "signals", signals },
 };
 
 int main(int count, char **words)

@@ -202,7 +202,8 @@ def test_python(login: Login, name: str, file: str) -> None:
     [
         ("stream", "hello\n"), ("close_all", "hello\n"), ("children", "hello\n" * 3),
         ("vforked", "hello\n"), ("threads", ""), ("lowest", "0\n"), ("flags", "0 1 block rw\n"),
-        ("rejoin", "ENOENT\n"), ("kinds", "100600 100600 {uid}\n"),
+        ("rejoin", "ENOENT\n"),
+        ("signals", "refused\n"), ("kinds", "100600 100600 {uid}\n"),
     ],
 )  # fmt: skip
 def test_a_c_program(
