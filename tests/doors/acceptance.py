@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pagsrv.cli.grammar import BY_NAME
-from tests.actors import Actor, held
+from pagsrv.kernel import bpf
+from tests.actors import Actor
 from tests.cli.command import COMMAND, Login, environment
 from tests.conftest import make_short_directory
 from tests.documents import ROOT
 from tests.doors.rows import ROWS, Row
-from tests.running import running_broker
+from tests.running import ITERATOR, POSSESSION, running_broker
 
 PAGE = ROOT / "docs" / "reference" / "doors.md"
 BEGIN, END = "<!-- the table begins -->", "<!-- the table ends -->"
@@ -53,6 +54,8 @@ class Door(NamedTuple):
     way: tuple[str, ...] = ()
     mounts: bool = False
     """Whether it is mounted, and open to every program."""
+    use: tuple[str, ...] = POSSESSION
+    """The ways in which its broker tells sessions."""
 
 
 def _doors() -> Iterator[Door]:
@@ -61,7 +64,7 @@ def _doors() -> Iterator[Door]:
         yield Door("seccomp", "`pagsrv exec`", (*COMMAND, "exec", "--"))
         yield Door("preload", "`pagsrv exec --preload`", (*COMMAND, "exec", "--preload", "--"))
     if "mount" in BY_NAME:
-        yield Door("fuse", "`pagsrv mount`", mounts=True)
+        yield Door("fuse", "`pagsrv mount`", mounts=True, use=(*ITERATOR, *POSSESSION))
 
 
 DOORS: tuple[Door, ...] = tuple(_doors())
@@ -105,39 +108,34 @@ def _heard(out: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def _mount(argv: list[str], env: dict[str, str], at: str) -> None:
-    """Run in an actor: mount at *at*, and return when it is so."""
-    held["mount"] = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL)
-    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
-        changed = select.poll()
-        changed.register(mounts, select.POLLPRI | select.POLLERR)
-        while f" {at} " not in mounts.read():
-            if not changed.poll(_SECONDS * 1000):
-                raise TimeoutError(f"{at} is not mounted")
-            mounts.seek(0)
-
-
-def _unmount(at: str) -> None:
-    """Run in an actor: unmount *at*, and return when the door has ended."""
-    subprocess.run(["fusermount3", "-u", at], check=True)
-    held.pop("mount").wait(_SECONDS)
-
-
-def _try(door: Door, where: Path, login: Login, other: Login) -> dict[str, str]:
-    """What each row prints through *door*."""
-    env = _programs(where) | {"S": "/srv"}
-    if door.mounts:
-        env["S"] = str(where / "mounted")
-        Path(env["S"]).mkdir()
-        argv = [*COMMAND, "mount", env["S"]]
-        login.actor(_mount, argv, environment(login.directory, env), env["S"])
+@contextmanager
+def _mounted(at: Path, directory: str) -> Iterator[str]:
+    """A mount at *at* that every session sees its own in; its path."""
+    at.mkdir()
+    process = subprocess.Popen(
+        [*COMMAND, "mount", str(at)], env=environment(directory), cwd="/", text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
     try:
-        mine = login.execute([*door.way, "sh", _driver(where, door, other=False)], env=env)
-        theirs = other.execute([*door.way, "sh", _driver(where, door, other=True)], env=env)
+        ready, _, _ = select.select([process.stdout], [], [], _SECONDS)
+        assert ready, f"nothing is mounted after {_SECONDS} s"
+        assert process.stdout.readline().startswith("serves at ")
+        yield str(at)
     finally:
-        if door.mounts:
-            login.actor(_unmount, env["S"])
-    return _heard(mine.out) | _heard(theirs.out)
+        process.terminate()
+        process.wait(_SECONDS)
+        process.stdout.close()
+
+
+def _try(door: Door, where: Path, logins: tuple[Login, Login], at: str) -> dict[str, str]:
+    """What each row prints through *door*, in two sessions."""
+    env = _programs(where) | {"S": at}
+    heard: dict[str, str] = {}
+    for login, other in zip(logins, (False, True), strict=True):
+        said = login.execute([*door.way, "sh", _driver(where, door, other=other)], env=env)
+        heard |= _heard(said.out)
+    return heard
 
 
 @contextmanager
@@ -146,13 +144,27 @@ def _two(directory: str) -> Iterator[tuple[Login, Login]]:
         yield Login(first, directory), Login(second, directory)
 
 
+def why_not(door: Door) -> str:
+    """Why *door* cannot be tried on this machine; "" if it can."""
+    if not door.mounts:
+        return ""
+    if not os.path.exists("/dev/fuse"):
+        return "there is no /dev/fuse"
+    if os.geteuid() != 0:
+        return "only root can have the kernel tell a thread's session"
+    return bpf.missing() or ""
+
+
 def attempt(door: Door) -> dict[str, str]:
     """What each row's script printed, by its key, at a broker of its own."""
     path = make_short_directory()
     try:
-        with running_broker(path) as broker, _two(broker.dir) as (login, other):
+        with running_broker(path, use=door.use) as broker, _two(broker.dir) as logins:
             where = Path(tempfile.mkdtemp(dir=path))
-            return _try(door, where, login, other)
+            if not door.mounts:
+                return _try(door, where, logins, "/srv")
+            with _mounted(path / "mounted", broker.dir) as at:
+                return _try(door, where, logins, at)
     finally:
         shutil.rmtree(path)
 
@@ -212,6 +224,9 @@ def shown() -> str:
 
 def main() -> int:
     """Try everything, print and write the table; 1 if anything is not as rows.py has it."""
+    for door in DOORS:
+        if why_not(door):
+            raise SystemExit(f"{door.key} cannot be tried: {why_not(door)}")
     seen = {door.key: attempt(door) for door in DOORS}
     text = table({key: {row.key: holds(row, one) for row in ROWS} for key, one in seen.items()})
     sys.stdout.write(text)

@@ -8,11 +8,10 @@ know what the rules are.
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-from tests.doors.acceptance import DOORS, Door, attempt, holds, promised, shown, tried
+from tests.doors.acceptance import DOORS, Door, attempt, holds, promised, shown, tried, why_not
 from tests.doors.rows import ROWS, Row
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
@@ -24,8 +23,8 @@ attempted = cache(attempt)
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.key)
 def test_the_rule_holds_or_is_said_not_to(door: Door, row: Row) -> None:
     """What its script prints through the door is what the rule says, but for what it lacks."""
-    if door.mounts and not Path("/dev/fuse").exists():
-        pytest.skip("there is no /dev/fuse")
+    if why_not(door):
+        pytest.skip(why_not(door))
     if not tried(row, door):
         assert door.key == "cli"
         return
