@@ -42,11 +42,15 @@ void answer_error(const struct door *door, const struct seccomp_notif *call, int
 
 void answer_fd(const struct door *door, const struct seccomp_notif *call, int fd, int cloexec)
 {
-    struct seccomp_notif_addfd give = { .id = call->id, .flags = SECCOMP_ADDFD_FLAG_SEND,
-                                        .srcfd = (unsigned)fd,
+    struct seccomp_notif_addfd give = { .id = call->id, .srcfd = (unsigned)fd,
                                         .newfd_flags = cloexec ? O_CLOEXEC : 0 };
+    /* With SECCOMP_ADDFD_FLAG_SEND it would be one step, and where we are killed in it the caller's
+     * open may answer 0: another file than it asked for. */
+    int number = ioctl(door->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &give);
 
-    if (ioctl(door->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &give) < 0 && errno != ENOENT)
+    if (number >= 0)
+        answer_value(door, call, number);
+    else if (errno != ENOENT)
         answer_error(door, call, errno);        /* EMFILE, as the caller's limit has it */
 }
 

@@ -7,6 +7,7 @@ know which door is tried.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -37,4 +38,16 @@ def subject(built: Path) -> str:
     subprocess.run(
         ["cc", "-O1", "-D_GNU_SOURCE", "-pthread", "-o", str(made), str(SUBJECT)], check=True
     )
+    return str(made)
+
+
+@pytest.fixture(scope="session")
+def raw(built: Path) -> str:
+    """The path of raw.c's program: linked statically, with another libc than ours."""
+    made = built / "raw"
+    # musl-gcc looks into musl's directory only; the kernel's headers lie in the system's.
+    system = ["/usr/include", f"/usr/include/{os.uname().machine}-linux-gnu"]
+    headers = [word for directory in system for word in ("-idirafter", directory)]
+    source = str(SUBJECT.with_name("raw.c"))
+    subprocess.run(["musl-gcc", "-static", "-O1", *headers, "-o", str(made), source], check=True)
     return str(made)

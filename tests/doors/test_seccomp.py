@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: MIT
+"""The seccomp door with programs that know nothing of it, static ones too.
+
+The law: real programs, in a real session, at a real broker. It refuses to know how the
+supervisor does it.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import COMMAND, Login, Said
+
+pytestmark = pytest.mark.kernel
+
+shells = pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh"])
+ways = pytest.mark.parametrize(
+    ("way", "inherited"),
+    [("open", "stays"), ("openat", "closes"), ("openat2", "closes"), ("creat", "stays"),
+     ("relative", "stays")],
+)  # fmt: skip
+
+
+def through(login: Login, *command: str, at: str = "/srv", scope: str = "") -> Said:
+    """Run *command* through the door."""
+    scopes = ("--scope", scope) if scope else ()
+    return login.execute([*COMMAND, "exec", "--at", at, *scopes, "--", *command])
+
+
+def typed(login: Login, shell: str, *lines: str, at: str = "/srv", scope: str = "") -> Said:
+    """Type *lines* into a *shell* behind the door; no line but the last may fail."""
+    return through(login, *shell.split(), "-ec", "\n".join(lines), at=at, scope=scope)
+
+
+def python(login: Login, code: str, *words: str) -> Said:
+    """Run Python behind the door, with *words* as its arguments."""
+    return through(login, sys.executable, "-c", code, *words)
+
+
+@pytest.fixture
+def file(short_tmp: Path) -> str:
+    """A file that says hello."""
+    path = short_tmp / "hello"
+    path.write_text("hello\n")
+    return str(path)
+
+
+# ---- shells, and what they run -------------------------------------------------------------------
+
+
+@shells
+def test_a_shell_posts_and_opens(login: Login, name: str, file: str, shell: str) -> None:
+    """`echo 3 > /srv/x` posts the shell's descriptor 3; `exec 4<>/srv/x` gets the same file."""
+    said = typed(
+        login, shell,
+        f"exec 3<{file}", f"echo 3 > /srv/{name}", f"cat /srv/{name}", f"exec 4<>/srv/{name}",
+        "readlink /proc/self/fd/4", "read line <&3 || echo the same offset",
+    )  # fmt: skip
+    assert said == (0, f"hello\n{file}\nthe same offset\n", "")
+    assert login.must("stat", name, "--json").objects()[0]["kind"] == "file"
+
+
+@shells
+def test_the_number_is_posted_before_the_write_returns(
+    login: Login, name: str, file: str, shell: str
+) -> None:
+    """What is closed in the next command has been posted."""
+    loop = "while [ $i -lt 50 ]; do"
+    body = f"exec 3<{file}; echo 3 > /srv/{name}; exec 3>&-; cat /srv/{name}; rm /srv/{name}"
+    said = typed(login, shell, "i=0", loop, body, "i=$((i + 1))", "done")
+    assert said == (0, "hello\n" * 50, "")
+
+
+@shells
+def test_names_are_files(login: Login, name: str, file: str, shell: str) -> None:
+    """Test, ls, mv, stat and rm work on the names, in the directory too, and the board follows."""
+    login.must("post", name, "--open", file)
+    said = typed(
+        login, shell,
+        f"test -e /srv/{name}", f"test -r /srv/{name}", f"! test -x /srv/{name}",
+        f"! test -e /srv/{name}-none", f"stat -c '%a %F' /srv/{name}",
+        f"mv /srv/{name} /srv/{name}-b", "ls /srv", "echo /srv/*", "cd /srv", "ls", "echo *",
+        "ls -l | cut -c 1-10", f"cat ./{name}-b", f"rm {name}-b", "ls",
+    )  # fmt: skip
+    listed = f"{name}-b\n/srv/{name}-b\n{name}-b\n{name}-b\ntotal 0\n-rw-------\nhello\n"
+    assert said == (0, f"600 regular empty file\n{listed}", "")
+    assert login("stat", name).status == login("stat", f"{name}-b").status == 3
+
+
+@shells
+def test_an_empty_entry_is_made_assigned_and_replaced(
+    login: Login, name: str, file: str, shell: str
+) -> None:
+    """A handle had while the entry is empty assigns, and replaces; who opens later has the file."""
+    said = typed(
+        login, shell,
+        f": > /srv/{name}", f"test -e /srv/{name}", f"! cat /srv/{name} 2>/dev/null",
+        f"exec 5>/srv/{name} 3</dev/null", "echo 3 >&5", f"readlink /proc/self/fd/4 4</srv/{name}",
+        f"exec 3<{file}", "echo 3 >&5", f"cat /srv/{name}",
+    )  # fmt: skip
+    assert said == (0, "/dev/null\nhello\n", "")
+
+
+def test_posted_files_have_no_other_flags(login: Login, name: str, short_tmp: Path) -> None:
+    """Access mode, O_TRUNC, O_APPEND and O_NONBLOCK are of whoever opened what was posted."""
+    path = short_tmp / "log"
+    path.write_text("first\n")
+    login.must("post", name, "--open", str(path))
+    said = typed(login, "bash", f"echo second > /srv/{name}", f"echo more >> /srv/{name}")
+    assert said == (0, "", "")
+    assert path.read_text() == "second\nmore\n"
+
+
+def test_scopes_have_names(login: Login, name: str, file: str) -> None:
+    """S:N/NAME is a full name, S:N a directory; --scope says where new ones go."""
+    login.must("post", name, "--open", file)
+    session, user = login.scope(), login.scope("user")
+    said = typed(
+        login, "bash", f"cat /srv/{session}/{name}", f"ls /srv/{session}", f"exec 3<{file}",
+        f"echo 3 > /srv/{name}-u", f"test -e /srv/{user}/{name}-u", f"cd /srv/{session}", "ls",
+        f"rm /srv/{user}/{name}-u", scope="user",
+    )  # fmt: skip
+    # The directories of scopes are not there to be gone to.
+    assert (said.out, said.status) == (f"hello\n{name}\n", 1)
+    assert "cd: " in said.err
+    login.must("rm", f"{user}/{name}-u")
+
+
+def test_a_place_that_is_not_there_serves(login: Login, name: str, file: str) -> None:
+    """--at needs no directory."""
+    said = typed(
+        login, "bash", f"exec 3<{file}", f"echo 3 > /no/where/{name}", f"cat /no/where/{name}",
+        "ls /no/where", "test -d /no/where", "test -d /no || echo gone", at="/no/where",
+    )  # fmt: skip
+    assert said == (0, f"hello\n{name}\ngone\n", "")
+
+
+# ---- programs that have no libc in common with us ------------------------------------------------
+
+
+@ways
+def test_static_programs_are_reached(
+    login: Login, name: str, file: str, raw: str, way: str, inherited: str
+) -> None:
+    """Every system call that opens; O_CLOEXEC is the caller's to say."""
+    login.must("post", name, "--open", file)
+    assert through(login, raw, way, f"/srv/{name}") == (0, f"{inherited} hello\n\n", "")
+
+
+@pytest.mark.parametrize("vector", [(), ("writev",)])
+def test_static_programs_post(
+    login: Login, name: str, file: str, raw: str, vector: tuple[str, ...]
+) -> None:
+    """By write, and as musl's stdio writes."""
+    script = shlex.join([raw, "post", f"/srv/{name}", "3", *vector])
+    assert typed(login, "dash", f"exec 3<{file}", script) == (0, "", "")
+    assert login.must("open", name, "--", "cat", "/dev/fd/3").out == "hello\n"
+
+
+def test_python_posts_a_pipe(login: Login, name: str) -> None:
+    """open(), os.write, listdir, stat, rename and unlink, as a program would."""
+    code = (
+        "import os, sys\n"
+        "path = sys.argv[1]\n"
+        "ours, theirs = os.pipe()\n"
+        "with open(path, 'w') as file: print(ours, file=file)\n"
+        "os.write(theirs, b'through')\n"
+        "print(os.read(os.open(path, os.O_RDONLY), 7).decode(), os.listdir('/srv'))\n"
+        "os.rename(path, path + '-b')\n"
+        "print(os.path.exists(path), os.stat(path + '-b').st_uid == os.geteuid())\n"
+        "os.unlink(path + '-b')\n"
+    )
+    said = python(login, code, f"/srv/{name}")
+    assert said == (0, f"through {[name]}\nFalse True\n", "")
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------
+
+TRY = (
+    "import errno, os, sys\n"
+    "def told(call, *words, **more):\n"
+    "    try: return str(call(*words, **more))\n"
+    "    except OSError as error: return errno.errorcode[error.errno]\n"
+    "path = sys.argv[1]\n"
+)
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "", "-1", "+1", "1 2", "1\0", "77", "9" * 10, "1" * 19, "1" * 20, "1" * 5000]
+)
+def test_bad_numbers_change_nothing(login: Login, name: str, text: str) -> None:
+    """EINVAL, at once, to whoever wrote; nothing written is nothing."""
+    code = (
+        f"fd = os.open(path, os.O_WRONLY | os.O_CREAT)\nprint(told(os.write, fd, {text!r}.encode()))"
+    )
+    assert python(login, TRY + code, f"/srv/{name}") == (0, "EINVAL\n" if text else "0\n", "")
+    assert login.must("stat", name, "--json").objects()[0]["assigned"] is False
+
+
+def test_errors_are_those_of_files(login: Login, name: str) -> None:
+    """Each refusal is the errno that srvfs, or a directory, would give."""
+    code = (
+        "print(told(os.open, path, os.O_RDONLY))\n"
+        "fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)\n"
+        "print(told(os.open, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))\n"
+        "print(told(os.open, path, os.O_RDONLY))\n"
+        "print(told(os.pwrite, fd, b'0', 1), told(os.write, fd, str(fd).encode()))\n"
+        "directory = os.open('/srv', os.O_RDONLY)\n"
+        "print(told(os.write, fd, str(directory).encode()), told(os.pwrite, fd, b'0', 0))\n"
+        "print(told(os.open, path, os.O_RDONLY | os.O_DIRECTORY), told(os.open, path + '/', 0))\n"
+        "print(told(os.open, '/srv', os.O_RDWR), told(os.open, '/srv/' + 'n' * 256, os.O_CREAT))\n"
+        "print(told(os.mkdir, path + '-d'), told(os.symlink, 'a', path + '-l'))\n"
+        "print(told(os.rename, path, '/tmp/x'), told(os.rename, path, path + '-none/x'))\n"
+        "print(told(os.getxattr, path, 'user.x'), told(os.chmod, path, 0))\n"
+        "print(told(os.unlink, path + '-none'), told(os.rename, path + '-none', path + '-b'))\n"
+        "print(told(os.unlink, path), told(os.write, fd, b'0'))\n"
+    )
+    expected = (
+        "ENOENT\nEEXIST\nENXIO\nEINVAL ELOOP\nELOOP 1\nENOTDIR ENOTDIR\nEISDIR ENAMETOOLONG\n"
+        "EPERM EPERM\nEXDEV EROFS\nENOTSUP EPERM\nENOENT ENOENT\nNone ENOENT\n"
+    )
+    assert python(login, TRY + code, f"/srv/{name}") == (0, expected, "")
+
+
+def test_paths_are_ours_by_their_text(login: Login, name: str, file: str, short_tmp: Path) -> None:
+    """Dots, slashes and directory descriptors lead here; symlinks do not."""
+    login.must("post", name, "--open", file)
+    (short_tmp / "link").symlink_to(f"/srv/{name}")
+    (short_tmp / "deep").mkdir()
+    (short_tmp / "away").symlink_to(short_tmp / "deep")
+    (short_tmp / "srv").mkdir()
+    (short_tmp / "srv" / name).write_text("of its own\n")
+    code = (
+        f"name, tmp = {name!r}, {str(short_tmp)!r}\n"
+        "def ours(path, **more): return told(os.open, path, os.O_RDONLY, **more).isdigit()\n"
+        "print([ours(one) for one in (f'//srv/.///{name}', f'/srv/../srv/{name}',\n"
+        "    f'/usr/../srv/./{name}', f'/srv/none/../{name}')])\n"
+        "top, there = os.open('/', os.O_RDONLY), os.open('/srv', os.O_RDONLY)\n"
+        "print([ours(f'srv/{name}', dir_fd=top), ours(name, dir_fd=there),\n"
+        "    ours(f'../srv/{name}', dir_fd=there)])\n"
+        "os.chdir(tmp + '/deep')\n"
+        "print(ours(f'../../../srv/{name}'))\n"
+        "print([ours(f'{tmp}/link'), ours(f'/proc/self/root/srv/{name}'), ours(f'srv/{name}')])\n"
+        "os.chdir('/tmp')\n"
+        "print(open(f'{tmp}/away/../srv/{name}').read())\n"
+    )
+    expected = "[True, True, True, True]\n[True, True, False]\nTrue\n[False, False, False]\n"
+    said = python(login, TRY + code, "/srv")
+    assert said == (0, f"{expected}of its own\n\n", "")
+
+
+def test_other_sessions_have_their_own(login: Login, other: Login, name: str, file: str) -> None:
+    """The door shows the session that it was started in, and no other."""
+    login.must("post", name, "--open", file)
+    assert through(login, "cat", f"/srv/{name}").status == 0
+    assert through(other, "cat", f"/srv/{name}").err.endswith("No such file or directory\n")
