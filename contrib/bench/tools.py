@@ -30,6 +30,7 @@ COMPILE = ["cc", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-function"
 LIBRARIES = {
     "floor": [],
     "client": [],
+    "files": [],
     "s6": ["-ls6", "-lskarnet"],
     "bus": ["-lsystemd"],
     "peer": ["-lsystemd"],
@@ -37,6 +38,7 @@ LIBRARIES = {
 PACKAGES = {
     "floor": ["gcc", "libc6-dev"],
     "client": ["gcc", "libc6-dev"],
+    "files": ["gcc", "libc6-dev"],
     "s6": ["s6", "libs6-dev", "skalibs-dev"],
     "bus": ["dbus-daemon", "libsystemd-dev"],
     "peer": ["gcc", "libc6-dev", "libsystemd-dev"],
@@ -44,6 +46,7 @@ PACKAGES = {
 COMMANDS = {
     "floor": "cc",
     "client": "cc",
+    "files": "cc",
     "s6": "s6-fdholder-daemon",
     "bus": "dbus-daemon",
     "peer": "cc",

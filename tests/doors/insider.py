@@ -137,4 +137,4 @@ def waits(path: str, broker: str) -> object:
 
 
 if __name__ == "__main__":
-    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])), flush=True)
+    sys.stdout.write(f"{json.dumps(globals()[sys.argv[1]](*sys.argv[2:]))}\n")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.kernel
 
 shells = pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh"])
 ways = pytest.mark.parametrize(
-    ("way", "inherited"),
+    "way",
     [("open", "stays"), ("openat", "closes"), ("openat2", "closes"), ("creat", "stays"),
      ("relative", "stays")],
 )  # fmt: skip
@@ -144,11 +144,12 @@ def test_a_place_that_is_not_there_serves(login: Login, name: str, file: str) ->
 
 @ways
 def test_static_programs_are_reached(
-    login: Login, name: str, file: str, raw: str, way: str, inherited: str
+    login: Login, name: str, file: str, raw: str, way: tuple[str, str]
 ) -> None:
     """Every system call that opens; O_CLOEXEC is the caller's to say."""
+    call, inherited = way
     login.must("post", name, "--open", file)
-    assert through(login, raw, way, f"/srv/{name}") == (0, f"{inherited} hello\n\n", "")
+    assert through(login, raw, call, f"/srv/{name}") == (0, f"{inherited} hello\n\n", "")
 
 
 @pytest.mark.parametrize("vector", [(), ("writev",)])
@@ -194,9 +195,7 @@ TRY = (
 )
 def test_bad_numbers_change_nothing(login: Login, name: str, text: str) -> None:
     """EINVAL, at once, to whoever wrote; nothing written is nothing."""
-    code = (
-        f"fd = os.open(path, os.O_WRONLY | os.O_CREAT)\nprint(told(os.write, fd, {text!r}.encode()))"
-    )
+    code = f"print(told(os.write, os.open(path, os.O_WRONLY | os.O_CREAT), {text!r}.encode()))"
     assert python(login, TRY + code, f"/srv/{name}") == (0, "EINVAL\n" if text else "0\n", "")
     assert login.must("stat", name, "--json").objects()[0]["assigned"] is False
 

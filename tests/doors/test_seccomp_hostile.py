@@ -178,7 +178,7 @@ def test_children_that_outlive_the_command_are_served(login: Login, posted: str)
     assert json.loads(told) == "posted\n"
 
 
-def test_a_broker_that_comes_back_is_found(login: Login, name: str, short_tmp: Path) -> None:
+def test_a_broker_that_comes_back_is_found(name: str, short_tmp: Path) -> None:
     """The door outlives its broker, and says meanwhile that there is none."""
     lines = (
         f"exec 3</etc/hostname; echo 3 >/srv/{name}; cat /srv/{name} >/dev/null; echo up; read go",

@@ -27,7 +27,7 @@ PATIENCE = 30
 
 
 def test_cmd_is_the_process_that_was_started(login: Login) -> None:
-    """Its number, its arguments, its environment, its directory; it has no child and no more fds."""
+    """Its number, arguments, environment, directory; it has no child, and no more descriptors."""
     code = (
         "import json, os, sys\n"
         "held = sorted(int(fd) for fd in os.listdir('/proc/self/fd'))\n"
@@ -87,9 +87,7 @@ def test_a_second_door_is_refused(login: Login) -> None:
     assert said.err.startswith("pagsrv: this is behind a door already, and Linux has room for one")
 
 
-def test_a_part_that_is_not_built_is_said(
-    monkeypatch: pytest.MonkeyPatch, short_tmp: Path
-) -> None:
+def test_a_part_that_is_not_built_is_said(monkeypatch: pytest.MonkeyPatch, short_tmp: Path) -> None:
     """With the command that builds it."""
     monkeypatch.setattr(parts, "_prefixes", lambda: [short_tmp])
     with pytest.raises(parts.NotBuilt, match=r"make -C contrib/c install PREFIX="):
@@ -107,13 +105,11 @@ def interrupted(directory: str) -> str:
     lines = "trap 'printf caught' INT; echo ready; cat /srv/none 2>/dev/null; read line; "
     lines += "test -d /srv && test ! -e /srv/none && echo ' again'"
     words = [*COMMAND, "exec", "--", "bash", "-c", lines]
-    login_tty = "import os, sys; os.login_tty(int(sys.argv[1])); os.execvp(sys.argv[2], sys.argv[2:])"
-    if not hasattr(os, "login_tty"):
-        login_tty = (
-            "import fcntl, os, sys, termios; os.setsid(); fd = int(sys.argv[1]); "
-            "fcntl.ioctl(fd, termios.TIOCSCTTY, 0); [os.dup2(fd, n) for n in range(3)]; "
-            "os.execvp(sys.argv[2], sys.argv[2:])"
-        )
+    login_tty = (
+        "import fcntl, os, sys, termios; os.setsid(); fd = int(sys.argv[1]); "
+        "fcntl.ioctl(fd, termios.TIOCSCTTY, 0); [os.dup2(fd, n) for n in range(3)]; "
+        "os.execvp(sys.argv[2], sys.argv[2:])"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", login_tty, str(theirs), *words],
         env=environment(directory), pass_fds=(theirs,),
