@@ -205,10 +205,14 @@ class Board(Generic[H]):
         """The answer that shows *entry* to *peer*."""
         return Answer(peer.id, EntryReply(entry_view(peer, entry, self.store.offset)))
 
-    def stat(self, peer: Peer, reference: Reference, living: Living | None) -> list[Effect[H]]:
-        """Show one entry and who opened it; *living* asks whether a process still is."""
+    def stat(
+        self, peer: Peer, reference: Reference, living: Living | None, *, brief: bool = False
+    ) -> list[Effect[H]]:
+        """Show one entry and, unless *brief*, who opened it; *living* asks whether one still is."""
         entry = self.find(peer, reference, VIEW)
         view = entry_view(peer, entry, self.store.offset)
+        if brief:
+            return [Answer(peer.id, EntryReply(view))]
         view.openers = openers_of(entry, living) or None
         reply = EntryReply(view)
         if entry.handle is None or entry.facts is None or not entry.facts.is_socket:

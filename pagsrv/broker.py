@@ -178,7 +178,7 @@ class Broker(Generic[H]):
         board = self.board
         reference = board.reference(request.name, request.scope)
         if isinstance(request, Stat):
-            return board.stat(peer, reference, given.living)
+            return board.stat(peer, reference, given.living, brief=bool(request.brief))
         return opening.take_one(board, peer, reference, when)
 
     def _open(self, peer: Peer, request: Open | OpenMany | Walk, when: Moment) -> list[Effect[H]]:

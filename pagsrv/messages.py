@@ -135,6 +135,7 @@ class Stat(_Behalf):
     name: str
     scope: str | None = None
     on_behalf_of: int | None = None
+    brief: bool | None = None
 
 
 class Remove(_Behalf):

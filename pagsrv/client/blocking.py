@@ -293,12 +293,16 @@ class Board:
         whole.next = None
         return whole
 
-    def stat(self, name: str, scope: str | None = None, *, on_behalf_of: Shown = None) -> EntryView:
+    def stat(
+        self, name: str, scope: str | None = None, *, brief: bool = False,
+        on_behalf_of: Shown = None,
+    ) -> EntryView:  # fmt: skip
         """The entry *name*; its socket says what it is at this moment, if it is one.
 
-        That may take two seconds if whoever has the socket keeps the kernel from answering.
+        That may take two seconds if whoever has the socket keeps the kernel from answering. *brief*:
+        without that, and without who opened it.
         """
-        return self._do(client.calls.stat(name, scope, on_behalf_of))
+        return self._do(client.calls.stat(name, scope, on_behalf_of, brief=brief))
 
     def wait(
         self, name: str, scope: str | None = None, *, timeout: float | None = None

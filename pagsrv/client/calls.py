@@ -251,10 +251,12 @@ def list_names(scope: str | None, *, every: bool, behalf: Shown = None) -> Call[
     return _call(request, _Joined(_names), fds, more=True)
 
 
-def stat(name: str, scope: str | None, behalf: Shown = None) -> Call[EntryView]:
+def stat(
+    name: str, scope: str | None, behalf: Shown = None, *, brief: bool = False
+) -> Call[EntryView]:
     """Stat."""
     fds = shown(behalf)
-    return _call(Stat(name, scope, _index(fds)), _entry, fds)
+    return _call(Stat(name, scope, _index(fds), brief or None), _entry, fds)
 
 
 def remove(name: str, scope: str | None, expect: int | None, behalf: Shown = None) -> Call[None]:

@@ -79,6 +79,7 @@ POLL_IN = struct.Struct("=QQII")
 INTERRUPT_IN = struct.Struct("=Q")
 
 _REG, _BLOCK = 0o100000 >> 12, 4096
+_A_MOMENT = 1_000_000  # nanoseconds
 _UNKNOWN_INODE = 0xFFFFFFFF
 _DIRENT_ALIGN = 8
 
@@ -167,8 +168,11 @@ def begun(minor: int, readahead: int, flags: int) -> bytes:
 
 
 def entry(attributes: Attributes) -> bytes:
-    """A node found, not to be remembered: the next to look may be another session's."""
-    return _ENTRY.pack(attributes.node, 0, 0, 0, 0, 0) + attributes.pack()
+    """A node found, not to be remembered: the next to look may be another session's.
+
+    Its attributes are good for the question that follows; who got no node asks for none.
+    """
+    return _ENTRY.pack(attributes.node, 0, 0, 0, 0, _A_MOMENT) + attributes.pack()
 
 
 def attributes_of(attributes: Attributes) -> bytes:

@@ -48,6 +48,7 @@ def asker(board: Running) -> Iterator[Actor]:
 def one(board: Running, other_uid: int) -> Iterator[Actor]:  # noqa: ARG001 -- after the broker
     """A process of another uid, which has never heard of a board."""
     with Actor(other_uid) as actor:
+        actor(os.getuid)  # by then it is who it is to be
         yield actor
 
 
@@ -126,6 +127,7 @@ def test_it_acts_as_the_thread(asker: Actor, one: Actor, other_uid: int) -> None
 def test_two_sessions_of_one_uid(asker: Actor, one: Actor, other_uid: int) -> None:
     """Each has its own, by the same name."""
     with Actor(other_uid) as two:
+        two(os.getuid)
         for actor in (one, two):
             assert asker(post, actor.pid, "cache")["scope"] == session(actor)
         asker(ask, one.pid, "Remove", name="cache")
@@ -146,8 +148,10 @@ def test_a_thread_in_a_session_of_its_own(asker: Actor, one: Actor) -> None:
 def test_a_pag(asker: Actor, other_uid: int) -> None:
     """By its groups."""
     with Actor(other_uid, groups=(PAG,)) as member:
+        member(os.getuid)
         assert asker(post, member.pid, "cache", scope="pag")["scope"] == f"pag:{PAG}"
         with Actor(other_uid) as other:
+            other(os.getuid)
             assert asker(refusal, other.pid, "Stat", name="cache") == "NoEntry"
 
 
@@ -196,5 +200,6 @@ def test_a_broker_that_may_not_ask(short_tmp: Path, other_uid: int) -> None:
         Actor() as asker,
         Actor(other_uid) as one,
     ):
+        one(os.getuid)
         asker(members.join, running.dir, "user")
         assert asker(refusal, one.pid, "Stat", name="x") == "NoSession"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pagsrv.doors.fuse.boards import Boards
 from pagsrv.doors.fuse.callers import Callers, Everybody, SameUid, Session
 from pagsrv.doors.fuse.door import Door
-from pagsrv.doors.fuse.loop import Loop
+from pagsrv.doors.fuse.loop import ENDING, Loop
 from pagsrv.doors.fuse.mounting import Mount
 from pagsrv.doors.fuse.namespace import Namespace
 from pagsrv.doors.fuse.nodes import Nodes
@@ -85,6 +85,8 @@ def serve(given: argparse.Namespace, callers: Callers, words: str) -> int:
     """Mount, and serve until it is taken down or a signal comes."""
     # So that a thread's wait can be broken off (siginterrupt(3) is Python's way).
     signal.signal(KICK, lambda *_: None)
+    # Whatever ends us from now on takes the mount down.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     boards = Boards(given.dir, callers.words)
     with boards.lend():
         pass  # no broker, no mount

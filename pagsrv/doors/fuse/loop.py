@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _BYTES = fuse.MOST_IO + 4096  # as linux/fuse.h wants it: the largest write and its head
 _MOMENT = 0.05  # seconds
 _TURN = 64  # questions, before others have theirs
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Loop:
@@ -93,9 +93,12 @@ class Loop:
         self._ended = True
 
     def run(self) -> None:
-        """Serve until the file system is taken down, or a signal says to end."""
-        for number in _SIGNALS:
-            signal.signal(number, lambda *_: self.soon(self.end))
+        """Serve until the file system is taken down, or one of ENDING comes, blocked until now."""
+        for number in ENDING:
+            # Who was told to ignore one (nohup) goes on doing so.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda *_: self.soon(self.end))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         while not self._ended:
             moment = _MOMENT if self.nag() else None
             for fd, events in self._epoll.poll(moment):

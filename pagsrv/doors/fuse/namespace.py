@@ -50,7 +50,7 @@ class Namespace:
     def see(self, question: Question, node: Node) -> EntryView:
         """The entry of *node* as it is now, for the asker. NoEntry, Denied, Unproved."""
         with self.callers.proved(question) as behalf, self.boards.lend() as board:
-            node.view = board.stat(node.name, node.scope, on_behalf_of=behalf)
+            node.view = board.stat(node.name, node.scope, brief=True, on_behalf_of=behalf)
         return node.view
 
     # ── look ──
@@ -59,7 +59,7 @@ class Namespace:
         """LOOKUP."""
         name = _name(question.names()[0], missing=True)
         with self.callers.proved(question) as behalf, self.boards.lend() as board:
-            view = board.stat(name, on_behalf_of=behalf)
+            view = board.stat(name, brief=True, on_behalf_of=behalf)
         return self.told(view)
 
     def told(self, view: EntryView) -> bytes:
@@ -182,7 +182,7 @@ class Namespace:
                 view = board.create(name, scope=self.scope, on_behalf_of=behalf)
                 new = True
             except Exists:
-                view = board.stat(name, self.scope, on_behalf_of=behalf)
+                view = board.stat(name, self.scope, brief=True, on_behalf_of=behalf)
                 new = False
         return self.nodes.tell(view), new
 
@@ -201,7 +201,7 @@ class Namespace:
         """UNLINK."""
         name = _name(question.names()[0], missing=True)
         with self.callers.proved(question) as behalf, self.boards.lend() as board:
-            scope = board.stat(name, on_behalf_of=behalf).scope
+            scope = board.stat(name, brief=True, on_behalf_of=behalf).scope
             board.remove(name, scope, on_behalf_of=behalf)
         self.nodes.removed(scope, name)
         return b""

@@ -60,7 +60,9 @@ class Posted:
         self.over: Callable[[Transfer], None] = lambda _: None
         """Told of each transfer that is answered."""
         self._stream = facts.kind not in ("file", "memfd", "block")
-        self._pollable = facts.pollable
+        # Terminals are not looked at where the poster may be another uid: it could hold their lock.
+        own = means.here and facts.kind == "char" and _is_taken(fd)
+        self._pollable = facts.pollable or own
         self._loop, self._workers, self._here = means
         self._armed = 0
         self._polled = 0
@@ -94,11 +96,7 @@ class Posted:
 
     def _carry(self, transfer: Transfer) -> None:
         """Do it without a wait; what cannot be done so, or is not to be had so, in a thread."""
-        number = 0
-        try:
-            self._loop.reply(transfer.unique, transfer.at_once(self.fd))
-        except OSError as error:
-            number = error.errno or EAGAIN
+        number = self._done(transfer, transfer.at_once)
         if number == EOPNOTSUPP and self._pollable and not self._ready(transfer.event):
             number = EAGAIN
         if number == EOPNOTSUPP or (number == EAGAIN and not self._pollable):
@@ -109,13 +107,20 @@ class Posted:
         else:
             self._loop.soon(lambda: self._settle(transfer, number))
 
+    def _done(self, transfer: Transfer, way: Callable[[Fd], memoryview | bytes]) -> int:
+        """Do it in this *way*, and answer; the errno if it fails, else 0."""
+        try:
+            answer = way(self.fd)
+        except OSError as error:
+            return error.errno or EINTR
+        self._loop.reply(transfer.unique, answer)
+        return 0
+
     def _slowly(self, transfer: Transfer) -> None:
         def work() -> None:
-            number = 0
-            try:
-                self._loop.reply(transfer.unique, transfer.slowly(self.fd))
-            except OSError as error:
-                number = error.errno or EINTR
+            number = EAGAIN
+            if transfer.patient or self._ready(transfer.event):
+                number = self._done(transfer, transfer.slowly)
             self._loop.soon(lambda: self._settle(transfer, number))
 
         if self._here:
@@ -207,3 +212,13 @@ class Posted:
         if self._armed:
             self._loop.forget(self.fd.fileno())
         self._workers.do(self.uid, self.fd.close)
+
+
+def _is_taken(fd: Fd) -> bool:
+    """Whether epoll takes it."""
+    with select.epoll() as scratch:
+        try:
+            scratch.register(fd.fileno(), 0)
+        except OSError:
+            return False
+    return True

@@ -14,8 +14,9 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 
+from pagsrv.doors.fuse.loop import ENDING
+
 Job = Callable[[], None]
-_THE_LOOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Workers:
@@ -40,7 +41,7 @@ class Workers:
             self._changed.notify()
 
     def _work(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _THE_LOOPS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         while True:
             with self._changed:
                 self._idle += 1

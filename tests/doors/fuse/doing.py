@@ -15,9 +15,12 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
+from pagsrv.kernel import threads
+from pagsrv.kernel.libc import libc
 from tests.actors import held
 from tests.anybody import bare_environment
 from tests.cli.command import Said
@@ -218,11 +221,13 @@ def xattrs(path: str) -> dict[str, str]:
 
 
 def cycle(path: str, times: int) -> None:
-    """Open, read and close it so many times."""
+    """Open, read and close it so many times; its name is looked up once (O_PATH of open(2))."""
+    place = os.open(path, os.O_PATH)
     for _ in range(times):
-        fd = os.open(path, os.O_RDONLY)
+        fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY)
         os.read(fd, 10)
         os.close(fd)
+    os.close(place)
 
 
 def interrupted_read(name: str) -> str:
@@ -252,3 +257,119 @@ def post_held(directory: str, entry: str, name: str) -> None:
 
     with pagsrv.connect(directory) as board:
         board.post(entry, held[name])
+
+
+def borrow(pid: int, number: int, name: str) -> None:
+    """Hold descriptor *number* of process *pid*, as *name*."""
+    with threads.open_thread(pid) as pidfd:
+        held[name] = threads.descriptor(pidfd, number).detach()
+
+
+def wait_until_reading() -> None:
+    """Return when each process of `start_reader` waits for the mount."""
+    deadline = time.monotonic() + SECONDS
+    waiting = [one.pid for one in held["readers"]]
+    while waiting:
+        assert time.monotonic() < deadline, f"{waiting} do not wait"
+        waiting = [pid for pid in waiting if not _waits(pid)]
+        os.sched_yield()
+
+
+def _waits(pid: int) -> bool:
+    with open(f"/proc/{pid}/syscall") as call, open(f"/proc/{pid}/stack") as stack:
+        return call.read().startswith("0 0x3 ") and "fuse" in stack.read()
+
+
+def fill(name: str) -> int:
+    """Write into what is held as *name*, which does not wait, until it takes no more; the bytes."""
+    sent = 0
+    try:
+        while True:
+            sent += os.write(held[name], bytes(4096))
+    except BlockingIOError:
+        return sent
+
+
+def drain(name: str, size: int) -> int:
+    """Read *size* bytes from what is held as *name*; how many came."""
+    got = 0
+    while got < size and (part := os.read(held[name], size - got)):
+        got += len(part)
+    return got
+
+
+def shell_between(script: str, name: str, size: int) -> Said:
+    """Run *script*, and read *size* bytes from what is held as *name* meanwhile."""
+    found: list[int] = []
+    reader = threading.Thread(target=lambda: found.append(drain(name, size)))
+    reader.start()
+    said = shell(script)
+    reader.join(SECONDS)
+    assert found == [size]
+    return said
+
+
+def a_terminal() -> tuple[int, int]:
+    """A terminal, held as `r`, and its other end, held as `w`."""
+    held["w"], held["r"] = os.openpty()
+    return held["r"], held["w"]
+
+
+def an_eventfd() -> int:
+    """One, held as `e`."""
+    held["e"] = os.eventfd(0)
+    return int(held["e"])
+
+
+def dumpable() -> None:
+    """Let others of our uid trace us, as they may who has not changed its uid."""
+    libc().prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE of linux/prctl.h
+
+
+def set_fsuid(uid: int) -> None:
+    """Be *uid* for files alone."""
+    libc().setfsuid(uid)
+
+
+def assign_in_a_thread(path: str) -> str:
+    """Assign a pipe with text that one thread alone has; the errno's name, or ''."""
+    found: list[str] = []
+
+    def run() -> None:
+        assert not libc().unshare(0x400)  # CLONE_FILES of linux/sched.h
+        reading, writing = os.pipe()
+        os.write(writing, b"of the thread")
+        found.append(assign(path, reading))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def start_writer(name: str) -> int:
+    """A process that writes the number of a pipe of its own into what is held as *name*."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            reading, _ = os.pipe()
+            os.write(held[name], b"%d" % reading)
+        finally:
+            os._exit(0)
+    return pid
+
+
+def wait_until_writing(pid: int) -> None:
+    """Return when process *pid* waits for the mount."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        with open(f"/proc/{pid}/stack") as stack:
+            if "fuse" in stack.read():
+                return
+        assert time.monotonic() < deadline, f"{pid} does not wait"
+        os.sched_yield()
+
+
+def status_of(pid: int) -> int:
+    """Wait for our child *pid*: its status, below zero the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

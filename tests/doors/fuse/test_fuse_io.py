@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""Pipes, sockets, terminals through the mount: waiting, polling, being interrupted.
+
+The law: who waits keeps nobody else waiting, and gets an end to it as with the file itself. It
+refuses to know names.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from pagsrv.kernel.fd import Fd
+from tests.actors import Actor
+from tests.doors.fuse import doing
+from tests.doors.fuse.mounts import Mounted
+from tests.holding import writing
+
+pytestmark = [pytest.mark.kernel, pytest.mark.root]
+
+RDWR, NONBLOCK = os.O_RDWR, os.O_NONBLOCK
+IN, OUT, HUP = select.POLLIN, select.POLLOUT, select.POLLHUP
+
+BOTH = pytest.mark.parametrize("make", [doing.a_pipe, doing.a_socketpair])
+Make = Callable[[], tuple[int, int]]
+
+
+@pytest.fixture
+def posted(here: Actor, path: str, make: Make) -> str:
+    """The reading end of what *make* makes, posted."""
+    reading, _ = here(make)
+    assert here(doing.assign, path, reading) == ""
+    return path
+
+
+@BOTH
+def test_o_nonblock(here: Actor, posted: str) -> None:
+    """EAGAIN where there is nothing: as it was opened, and as it is set afterwards."""
+    here(doing.open_at, posted, os.O_RDONLY | NONBLOCK, "one")
+    assert here(doing.read_fault, "one") == "EAGAIN"
+    here(doing.open_at, posted, os.O_RDONLY, "two")
+    here(doing.set_nonblocking, "two")
+    assert here(doing.read_fault, "two") == "EAGAIN"
+    here(doing.write, "w", b"text")
+    assert here(doing.read, "one", 2) == b"te"
+    assert here(doing.read, "two") == b"xt"
+    here(doing.close, "one", "two", "r", "w")
+
+
+@BOTH
+def test_o_nonblock_of_what_was_posted(here: Actor, posted: str) -> None:
+    """It is the file's own, for everybody."""
+    here(doing.set_nonblocking, "r")
+    assert here(doing.fault, doing.read_path, posted) == "EAGAIN"
+    here(doing.close, "r", "w")
+
+
+@BOTH
+def test_poll(here: Actor, posted: str) -> None:
+    """What is ready, what is not, and the hang-up."""
+    here(doing.open_at, posted, RDWR)
+    assert here(doing.polled, "file", IN) == 0
+    here(doing.write, "w", b"text")
+    assert here(doing.polled, "file", IN) == IN
+    assert here(doing.read, "file") == b"text"
+    here(doing.close, "w")
+    assert here(doing.polled, "file", IN) & HUP
+    assert here(doing.read, "file") == b""
+    here(doing.close, "file", "r")
+
+
+@BOTH
+def test_poll_waits(here: Actor, posted: str) -> None:
+    """Somebody in poll(2) is woken by what comes."""
+    here(doing.open_at, posted, os.O_RDONLY)
+    here(doing.stays_polling, "file", IN)
+    here(doing.write, "w", b"text")
+    assert here(doing.heard) == [IN]
+    here(doing.close, "file", "r", "w")
+
+
+@BOTH
+def test_epoll_by_edges(here: Actor, posted: str) -> None:
+    """Each arrival is told once, also to who did not read meanwhile."""
+    here(doing.open_at, posted, os.O_RDONLY)
+    here(doing.edges, "file", IN)
+    for _ in range(3):
+        here(doing.write, "w", b"text")
+        assert here(doing.edge, doing.SECONDS) == IN
+    assert here(doing.read, "file") == b"text" * 3
+    here(doing.end_edges)
+    here(doing.close, "file", "r", "w")
+
+
+def test_poll_for_room(here: Actor, path: str) -> None:
+    """A pipe that is full is not ready to be written to, and a reader makes it so."""
+    _, writing_end = here(doing.a_pipe)
+    here(doing.assign, path, writing_end)
+    here(doing.open_at, path, os.O_WRONLY | NONBLOCK)
+    assert here(doing.polled, "file", OUT) == OUT
+    sent = here(doing.fill, "file")
+    assert here(doing.polled, "file", OUT) == 0
+    here(doing.stays_polling, "file", OUT)
+    assert here(doing.drain, "r", sent) == sent
+    assert here(doing.heard) == [OUT]
+    here(doing.close, "file", "r", "w")
+
+
+def test_a_long_write_is_written_whole(here: Actor, path: str) -> None:
+    """By who waits for it: more than the pipe holds, while somebody reads."""
+    _, writing_end = here(doing.a_pipe)
+    here(doing.assign, path, writing_end)
+    said = here(doing.shell_between, f"head -c 3000000 /dev/zero >{path}", "r", 3_000_000)
+    assert said == (0, "", "")
+    here(doing.close, "r", "w")
+
+
+def test_a_long_read_takes_what_is_there(here: Actor, path: str) -> None:
+    """And does not wait for the rest of a large buffer."""
+    reading, _ = here(doing.a_socketpair)
+    here(doing.assign, path, reading)
+    here(doing.open_at, path, os.O_RDONLY)
+    here(doing.write, "w", b"x" * 100_000)
+    assert here(doing.read, "file", 8 << 20) == b"x" * 100_000
+    here(doing.close, "file", "r", "w")
+
+
+@BOTH
+def test_a_reader_is_killed(here: Actor, posted: str, mount: Mounted) -> None:
+    """It ends, and what comes afterwards is the next one's."""
+    here(doing.start_reader, posted)
+    here(doing.wait_until_reading)
+    assert here(doing.signal_readers, signal.SIGKILL) == [-signal.SIGKILL]
+    here(doing.write, "w", b"text")
+    assert here(doing.read_path, posted) == b"text"
+    assert mount.process.poll() is None
+    here(doing.close, "r", "w")
+
+
+@BOTH
+def test_a_read_is_interrupted(here: Actor, posted: str) -> None:
+    """EINTR, by a signal that is caught."""
+    here(doing.open_at, posted, os.O_RDONLY)
+    assert here(doing.interrupted_read, "file") == "EINTR"
+    here(doing.write, "w", b"text")
+    assert here(doing.read, "file") == b"text"
+    here(doing.close, "file", "r", "w")
+
+
+@BOTH
+def test_many_wait_and_the_mount_goes_on(here: Actor, there: Actor, posted: str) -> None:
+    """Fifty readers of one entry: each gets its part, and meanwhile everybody else is served."""
+    here(doing.start_reader, posted, 50)
+    here(doing.wait_until_reading)
+    other = posted + "-other"
+    assert there(doing.fault, os.mknod, other) == ""
+    there(os.unlink, other)
+    assert here(doing.xattrs, posted)["user.pagsrv.opens"] == "50"
+    here(doing.write, "w", b"text")
+    here(doing.close, "w", "r")
+    here(os.unlink, posted)
+    statuses, texts = here(doing.end_readers)
+    assert statuses == [0] * 50
+    assert b"".join(texts) == b"text"
+
+
+def test_a_terminal(here: Actor, path: str) -> None:
+    """A file that cannot be asked without a wait: it is read in a thread, and broken off there."""
+    reading, _ = here(doing.a_terminal)
+    here(doing.assign, path, reading)
+    here(doing.open_at, path, RDWR)
+    here(doing.open_at, path, RDWR | NONBLOCK, "impatient")
+    assert here(doing.read_fault, "impatient") == "EAGAIN"
+    assert here(doing.interrupted_read, "file") == "EINTR"
+    here(doing.write, "w", b"line\n")
+    assert here(doing.read, "file") == b"line\n"
+    here(doing.write, "file", b"out")
+    assert here(doing.read, "w", 100).endswith(b"out")
+    here(doing.close, "file", "impatient", "r", "w")
+
+
+def test_an_eventfd(here: Actor, path: str) -> None:
+    """What is no file at all works as well."""
+    here(doing.assign, path, here(doing.an_eventfd))
+    here(doing.open_at, path, RDWR | NONBLOCK)
+    assert here(doing.read_fault, "file") == "EAGAIN"
+    here(doing.write, "file", (7).to_bytes(8, "little"))
+    assert here(doing.polled, "file", IN) == IN
+    assert here(doing.read, "file", 8) == (7).to_bytes(8, "little")
+    here(doing.close, "file", "e")
+
+
+def test_a_poster_holds_its_pipes_lock(here: Actor, there: Actor, path: str) -> None:
+    """Whoever reads it waits; nobody else does, nor the reader's other questions."""
+    reading, pipe = os.pipe()
+    with Fd(reading), Fd(pipe):
+        here(doing.borrow, os.getpid(), reading, "r")
+        here(doing.assign, path, here(doing.number_of, "r"))
+        with writing(pipe):
+            here(doing.start_reader, path)
+            here(doing.wait_until_reading)
+            for actor in (here, there):
+                assert actor(doing.fault, os.mknod, f"{path}-{actor.pid}") == ""
+                actor(os.unlink, f"{path}-{actor.pid}")
+        here(doing.close, "r")
+    assert here(doing.end_readers) == ([0], [bytes(100)])
