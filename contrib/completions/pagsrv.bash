@@ -29,6 +29,7 @@ _pagsrv_options() {
         watch) echo --scope= --initial --json ;;
         tui) echo --read-only ;;
         mount | door) echo --scope= --same-uid ;;
+        fdstore) echo --scope= --replace --user-manager --json ;;
         whois) echo --fd= --pid= --json ;;
     esac
     echo --dir= -h --help
@@ -52,7 +53,8 @@ _pagsrv_values() {
 
 _pagsrv() {
     local commands='broker session pagsh whoami post open take exec connect fdpass ls stat rm mv
-        setperm timeout grant ungrant wait watch tui mount whois peerkeyring door doctor'
+        setperm timeout grant ungrant wait watch tui mount whois peerkeyring door
+        fdstore doctor'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' options place word
     COMPREPLY=()
@@ -94,6 +96,7 @@ _pagsrv() {
                 mapfile -t COMPREPLY < <(compgen -W 'install remove status serve' -- "$cur")
                 ;;
             door) mapfile -t COMPREPLY < <(compgen -W s6 -- "$cur") ;;
+            fdstore) mapfile -t COMPREPLY < <(compgen -W 'import export' -- "$cur") ;;
         esac
     fi
 }

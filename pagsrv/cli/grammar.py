@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Kind = Literal["text", "maybe", "flag", "many", "whole", "seconds"]
+Kind = Literal["text", "maybe", "flag", "many", "any", "whole", "seconds"]
 
 
 class Argument(NamedTuple):
@@ -434,6 +434,29 @@ COMMANDS: tuple[Command, ...] = (
                   "scope keeps apart this door does not", kind="flag")),
         (("pagsrv door s6 ~/.fdholder", "s6-fdholder-list ~/.fdholder, in the same session"),
          ("pagsrv door s6 ~/.fdholder --scope user", "for all of your processes")),
+    ),
+    Command(
+        "fdstore",
+        "keep entries in a service manager's store, and post what it gave",
+        "fdstore:fdstore",
+        "import|export [NAME...] [--scope S] [--replace] [--user-manager] [--json] [-- CMD...]",
+        "For a service whose unit has FileDescriptorStoreMax= and NotifyAccess=all. `export` sends "
+        "what the NAMEs are to the manager at $NOTIFY_SOCKET (FDSTORE=1), which gives it back when "
+        "the service starts again, and returns when the manager has read it; whether there was "
+        "room the manager does not say. `import` posts the descriptors that this command was "
+        "started with (LISTEN_FDS), from the store or from a socket unit, under their names; a "
+        "second one called web becomes web.2. If there are none that is all right. It becomes CMD "
+        "then, with the same descriptors and words.",
+        (Argument("ACTION", "import or export"),
+         Argument("NAME", "an entry to export; FDNAME= holds ASCII, and no colon", kind="any"),
+         SCOPE,
+         Argument("--replace", "the new one in the place of what has its name", kind="flag"),
+         Argument("--user-manager", "export entries of a session or a PAG to a manager that is not "
+                  "root's, where every process of your uid can take them from it", kind="flag"),
+         JSON, Argument("CMD", "the command and its arguments, after --")),
+        (("pagsrv fdstore export db --replace", "in ExecStop="),
+         ("pagsrv fdstore import --scope user -- ./server", "in ExecStart=")),
+        command="may",
     ),
     Command(
         "doctor",

@@ -77,7 +77,7 @@ def _add(parser: argparse._ActionsContainer, argument: Argument) -> None:
     names, where = flags(argument), destination(argument)
     if not names:
         # A word may be missing here so that the complaint is ours, with every word named.
-        count = {"many": "+", "maybe": "?"}.get(argument.kind)
+        count = {"many": "+", "maybe": "?", "any": "*"}.get(argument.kind)
         reader = _TYPES["text" if count else argument.kind]
         parser.add_argument(where, metavar=argument.name, nargs=count, type=reader)
     elif argument.kind == "flag":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pagsrv.errors import PagsrvError
 from pagsrv.kernel.fd import Fd
+from pagsrv.kernel.process import own_inode
 from pagsrv.kernel.scm import ancillary
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ FIRST = 3
 NAME_BYTES = 255
 """The longest FDNAME=, which is ASCII without control characters and colons."""
 
+_WORDS = ("PID", "FDS", "FDNAMES", "PIDFDID")
 _UNNAMED = "unknown"
 """What sd_listen_fds_with_names(3) calls a descriptor that LISTEN_FDNAMES has no name for."""
 
@@ -41,10 +43,9 @@ class Passed(NamedTuple):
 
 def listen_fds() -> list[Passed]:
     """The descriptors passed to this process, now the caller's, CLOEXEC; [] if there are none."""
-    pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
-    told = os.environ.pop("LISTEN_FDNAMES", "")
-    os.environ.pop("LISTEN_PIDFDID", None)
-    if pid != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+    pid, count, told, inode = (os.environ.pop(f"LISTEN_{word}", "") for word in _WORDS)
+    ours = pid == str(os.getpid()) and (not inode or inode == str(own_inode()))
+    if not ours or not (count.isascii() and count.isdigit()):
         return []
     numbers = range(FIRST, FIRST + int(count))
     for fd in numbers:
@@ -74,11 +75,26 @@ def notify(state: str) -> None:
             return
 
 
-def send(state: str, fds: Sequence[int] = ()) -> None:
-    """As notify(), with *fds*, the caller's still; OSError as sendmsg(2)."""
+def is_roots() -> bool:
+    """Whether root has made the socket that we notify, so that what is sent is root's to keep.
+
+    Of an address without a file that is not known.
+    """
+    try:
+        return os.stat(os.environ["NOTIFY_SOCKET"]).st_uid == 0
+    except (OSError, ValueError):
+        return False
+
+
+def send(state: str, fds: Sequence[int] = (), *, seconds: float | None = None) -> None:
+    """As notify(), with *fds*, the caller's still; OSError as sendmsg(2).
+
+    Where the manager's queue is full it waits, *seconds* at most (TimeoutError).
+    """
     address = os.environ["NOTIFY_SOCKET"]
     target = "\0" + address[1:] if address.startswith("@") else address
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(seconds)
         sock.sendmsg([state.encode()], ancillary(fds), socket.MSG_NOSIGNAL, target)
 
 
@@ -90,7 +106,7 @@ def barrier(seconds: float) -> bool:
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     with Fd(ours) as reading:
         with Fd(theirs) as writing:
-            send("BARRIER=1", [writing.fileno()])
+            send("BARRIER=1", [writing.fileno()], seconds=seconds)
         poll = select.poll()
         poll.register(reading.fileno(), 0)  # a hang-up is told unasked
         return bool(poll.poll(seconds * 1000))
