@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from pagsrv.errors import BOARD, SERVICE
 from pagsrv.nodes import Node
+from pagsrv.people import ByView, Opener, Owner, Poster
 from pagsrv.sockets import SocketView
 from pagsrv.vitals import Activity, Budget, NamespaceView, Way
 
@@ -276,30 +277,6 @@ class Proved(Reply):
     scopes: list[ProofView]
 
 
-class Owner(Struct):
-    uid: int
-    gid: int
-
-
-class Poster(Struct):
-    pid: int
-    comm: str
-    alive: bool
-
-
-class Opener(Struct):
-    """A process that opened an entry, and when it last did, in seconds since 1970.
-
-    *comm* is what it calls itself now, '' once it has exited; *alive* is null if not known.
-    """
-
-    pid: int
-    uid: int
-    comm: str
-    time: float
-    alive: bool | None
-
-
 class EntryView(Struct, omit_defaults=True):
     """One entry as the asker may see it; times are seconds since 1970.
 
@@ -360,12 +337,6 @@ class ListedNames(Reply):
 
 class ListedNamespaces(Reply):
     namespaces: list[NamespaceView]
-
-
-class ByView(Struct):
-    uid: int
-    pid: int
-    comm: str
 
 
 class EventView(Reply):

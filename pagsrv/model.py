@@ -17,9 +17,10 @@ from msgspec import Struct, field
 from pagsrv.ends import Deed
 from pagsrv.facts import FdFacts, Isolation, ProcessFacts, RingFacts
 from pagsrv.limits import OPENERS
-from pagsrv.messages import Fact, Poster
+from pagsrv.messages import Fact
 from pagsrv.names import EntryName, Scope
 from pagsrv.nodes import Credentials
+from pagsrv.people import Poster
 
 H = TypeVar("H")
 PeerId = NewType("PeerId", int)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TypeVar
 
 from pagsrv.masks import RIGHTS, format_mask
-from pagsrv.messages import ByView, EntryView, EventView, Opener, Owner, Poster, ProofView
+from pagsrv.messages import EntryView, EventView, ProofView
 from pagsrv.model import By, Entry, Event, H, Living, Peer, Process, Proof
 from pagsrv.names import Scope
+from pagsrv.people import ByView, Opener, Owner, Poster
 from pagsrv.policy import granted, rights_in_full
 
 K = TypeVar("K")

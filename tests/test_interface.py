@@ -23,7 +23,6 @@ from pagsrv.messages import (
     METHODS,
     REQUESTS,
     Attached,
-    ByView,
     EntryReply,
     EntryView,
     EventView,
@@ -36,9 +35,6 @@ from pagsrv.messages import (
     ListedNamespaces,
     Opened,
     OpenedMany,
-    Opener,
-    Owner,
-    Poster,
     ProofView,
     Proved,
     RefusedScope,
@@ -48,6 +44,7 @@ from pagsrv.messages import (
     Walked,
 )
 from pagsrv.nodes import Node
+from pagsrv.people import ByView, Opener, Owner, Poster
 from pagsrv.sockets import PeerProcess, SocketView, TcpView
 from pagsrv.vitals import Activity, Budget, Latency, Leader, NamespaceView, Use, Way
 

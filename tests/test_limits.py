@@ -10,8 +10,9 @@ from pagsrv import codec, limits
 from pagsrv.ends import Ask
 from pagsrv.limits import Limits
 from pagsrv.masks import format_mask
-from pagsrv.messages import EntryReply, EntryView, OpenMany, Owner, Post, Poster, Until
+from pagsrv.messages import EntryReply, EntryView, OpenMany, Post, Until
 from pagsrv.names import Scope
+from pagsrv.people import Owner, Poster
 
 NAME = "\\" * limits.NAME_BYTES
 LABELS = {f"{number:02}" + '"' * 62: "\\" * 256 for number in range(limits.LABELS)}

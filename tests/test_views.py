@@ -9,9 +9,10 @@ from __future__ import annotations
 from pagsrv import views
 from pagsrv.facts import ProcessFacts
 from pagsrv.masks import DEFAULT
-from pagsrv.messages import ByView, EntryView, EventView, Owner, Poster, ProofView
+from pagsrv.messages import EntryView, EventView, ProofView
 from pagsrv.model import By, Entry, Event, Process, Proof
 from pagsrv.names import EntryName, Scope
+from pagsrv.people import ByView, Owner, Poster
 from tests.pure import SOCKET, peer_of
 
 SESSION, GUEST = Scope("session", 5), Scope("pag", 0x41000001)

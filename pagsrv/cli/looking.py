@@ -20,8 +20,9 @@ from pagsrv.names import KINDS, parse_place, parse_reference, parse_scope
 if TYPE_CHECKING:
     import argparse
 
-    from pagsrv.messages import EntryView, EventView, Identity, Opener, Vitals
+    from pagsrv.messages import EntryView, EventView, Identity, Vitals
     from pagsrv.nodes import Node
+    from pagsrv.people import Opener
 
 _NODES = ("KIND", "SIZE", "AGE", "NAME")
 _LISTED = ("MASK", "RIGHTS", "KIND", "ACCESS", "OWNER", "OPENS", "AGE", "UNTIL", "NAME")

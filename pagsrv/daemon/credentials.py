@@ -9,7 +9,6 @@ what is posted, and how it is walked.
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pagsrv.kernel import process
@@ -40,18 +39,14 @@ def _why_not(poster: Peer, pidfd: Fd | None) -> str:
             "its poster had other rights when it connected than when it posted, or several user "
             "ids at once; post it over a new connection"
         )
-    if status.confined and not _confined():
-        return "its poster has given up rights for good (no_new_privs), which could not be kept"
+    if status.confined:
+        return (
+            "its poster has given up rights for good (no_new_privs), and nobody can tell which; "
+            "post it from a process that is not so confined"
+        )
     if os.getuid() != 0 and own_groups() != {poster.gid, *poster.groups}:
         return (
             "its poster is in other groups than this broker, which cannot change its own; post it "
             "from a process of the same groups, or to root's broker"
         )
     return ""
-
-
-@lru_cache(maxsize=1)
-def _confined() -> bool:
-    """Whether we live under that ourselves, so that it says nothing."""
-    own = process.read_status("self")
-    return own is not None and own.confined

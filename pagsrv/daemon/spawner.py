@@ -22,10 +22,12 @@ from pagsrv.daemon import walker
 from pagsrv.errors import PagsrvError
 from pagsrv.kernel import keys
 from pagsrv.kernel.libc import libc
+from pagsrv.kernel.process import call_oneself
 from pagsrv.kernel.scm import ancillary, receive_blocking
 from pagsrv.nodes import Credentials
 
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+NAME = "pagsrv-spawner"
 _ROOM = 1 << 20  # bytes: credentials with all the groups that a process may have
 
 _credentials = msgspec.json.Decoder(Credentials)
@@ -80,6 +82,7 @@ def _spawn(channel: socket.socket) -> NoReturn:
     try:
         # What the parent left to the collector would close numbers that mean other things here.
         gc.disable()
+        call_oneself(NAME)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: _reap())

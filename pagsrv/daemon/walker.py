@@ -20,6 +20,7 @@ from msgspec import Struct
 from pagsrv.errors import PagsrvError, ProtocolError, QuotaExceeded, Refused
 from pagsrv.kernel import beneath
 from pagsrv.kernel.fd import Fd
+from pagsrv.kernel.process import call_oneself
 from pagsrv.kernel.rights import become
 from pagsrv.kernel.scm import ancillary, receive_blocking
 from pagsrv.messages import Walked
@@ -58,6 +59,7 @@ _tasks = msgspec.json.Decoder(Task)
 def serve(sock: socket.socket, credentials: Credentials) -> NoReturn:
     """Be the walker for *credentials* until the other end of *sock* is closed."""
     try:
+        call_oneself("pagsrv-walker")
         os.chdir("/")
         become(credentials.uid, credentials.gid, credentials.groups)
         while _turn(sock):

@@ -9,16 +9,13 @@ is asked twice. It refuses to know what is looked for.
 
 from __future__ import annotations
 
-import signal
-import socket
 from collections import Counter, deque
-from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from pagsrv.daemon.closing import PeerFd, closer
+from pagsrv.daemon.closing import PeerFd
+from pagsrv.daemon.tasks import Asked, Walker
 from pagsrv.daemon.walker import PIDFD, WHY, Task, Told
 from pagsrv.errors import Denied, ProtocolError, QuotaExceeded, Refused, TimedOut
 from pagsrv.kernel import scm
@@ -27,11 +24,9 @@ from pagsrv.limits import WALK_SECONDS
 if TYPE_CHECKING:
     from pagsrv.daemon.daemon import Daemon
     from pagsrv.daemon.spawner import Spawner
+    from pagsrv.daemon.tasks import Then
     from pagsrv.kernel.fd import Fd
     from pagsrv.nodes import Credentials
-
-Then = Callable[["Told | Refused", "Fd | None"], None]
-"""Called in the loop with what came of a task; the descriptor is its own from then on."""
 
 _EACH, _MOST = 4, 64
 """So many walkers with the rights of one uid, and in all."""
@@ -46,61 +41,10 @@ _IDLE = 30
 """Seconds that one is kept without a task."""
 
 _told = msgspec.json.Decoder(Told)
-_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _BUSY = "too much is looked for beneath what uid {uid} has posted; try again"
 _LATE = f"it took the file system more than {WALK_SECONDS} seconds, so the look was given up"
 _ENDED = "the process that looked there ended before it could say; try again"
 _NONE = "the process of this broker that looks beneath directories is gone; restart the broker"
-
-
-class _Asked:
-    """A task on its way, and who waits for it; owns *own*, a duplicate made to wait with."""
-
-    __slots__ = ("age", "credentials", "directory", "own", "task", "then")
-
-    def __init__(self, credentials: Credentials, task: Task, directory: Fd, then: Then) -> None:
-        self.credentials = credentials
-        self.task = task
-        self.directory = directory
-        self.own: Fd | None = None
-        self.then = then
-        self.age = 0
-
-    def done(self) -> None:
-        if self.own is not None:
-            closer.close(self.own.detach())
-            self.own = None
-
-    def refuse(self, error: Refused) -> None:
-        self.done()
-        self.then(error, None)
-
-
-class _Walker:
-    """One process, as seen from here; owns *sock* and *pidfd*."""
-
-    __slots__ = ("age", "asked", "credentials", "pidfd", "sock", "why")
-
-    def __init__(self, sock: socket.socket, credentials: Credentials) -> None:
-        self.sock = sock
-        self.credentials = credentials
-        self.pidfd: Fd | None = None
-        self.asked: _Asked | None = None
-        self.why = ""
-        self.age = 0
-
-    def give(self, asked: _Asked) -> None:
-        """OSError as sendmsg(2)."""
-        beside = scm.ancillary([asked.directory.fileno()])
-        self.sock.sendmsg([msgspec.json.encode(asked.task)], beside, _FLAGS)
-        self.asked, self.age = asked, 0
-        asked.age = 0
-        asked.done()
-
-    def kill(self) -> None:
-        if self.pidfd is not None:
-            with suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(self.pidfd.fileno(), signal.SIGKILL)
 
 
 class Walkers:
@@ -109,15 +53,15 @@ class Walkers:
     def __init__(self, daemon: Daemon, spawner: Spawner | None) -> None:
         self._daemon = daemon
         self._spawner = spawner
-        self._all: set[_Walker] = set()
-        self._idle: dict[Credentials, list[_Walker]] = {}
+        self._all: set[Walker] = set()
+        self._idle: dict[Credentials, list[Walker]] = {}
         self._count: Counter[int] = Counter()
         self._starts: Counter[int] = Counter()
-        self._waiting: dict[int, deque[_Asked]] = {}
+        self._waiting: dict[int, deque[Asked]] = {}
 
     def ask(self, credentials: Credentials, task: Task, directory: Fd, then: Then) -> None:
         """Have *task* done with *credentials*; *directory* stays the caller's."""
-        asked = _Asked(credentials, task, directory, then)
+        asked = Asked(credentials, task, directory, then)
         uid = credentials.uid
         try:
             if uid not in self._waiting and self._begin(asked):
@@ -132,7 +76,7 @@ class Walkers:
         except OSError as error:
             asked.refuse(QuotaExceeded(f"nobody can be asked now: {error.strerror}; try again"))
 
-    def _begin(self, asked: _Asked) -> bool:
+    def _begin(self, asked: Asked) -> bool:
         """Give *asked* to a walker; False if there is none free for it."""
         while True:
             walker = self._free(asked.credentials)
@@ -148,7 +92,7 @@ class Walkers:
             else:
                 return True
 
-    def _free(self, credentials: Credentials) -> _Walker | None:
+    def _free(self, credentials: Credentials) -> Walker | None:
         idle = self._idle.get(credentials)
         if idle:
             return idle.pop()
@@ -168,7 +112,7 @@ class Walkers:
                     return True
         return False
 
-    def _start(self, credentials: Credentials) -> _Walker:
+    def _start(self, credentials: Credentials) -> Walker:
         uid = credentials.uid
         if self._spawner is None:
             raise Denied(_NONE)
@@ -178,7 +122,7 @@ class Walkers:
             sock = self._spawner.spawn(credentials)
         except (BrokenPipeError, ConnectionResetError):
             raise Denied(_NONE) from None
-        walker = _Walker(sock, credentials)
+        walker = Walker(sock, credentials)
         try:
             self._daemon.watch_fd(sock.fileno(), lambda _: self._heard(walker))
         except BaseException:
@@ -191,7 +135,7 @@ class Walkers:
 
     # ── what comes of it ──
 
-    def _heard(self, walker: _Walker) -> None:
+    def _heard(self, walker: Walker) -> None:
         try:
             packet = scm.receive(walker.sock, owner=PeerFd)
         except ProtocolError:
@@ -212,7 +156,7 @@ class Walkers:
             else:
                 self._answered(walker, packet)
 
-    def _answered(self, walker: _Walker, packet: scm.Packet) -> None:
+    def _answered(self, walker: Walker, packet: scm.Packet) -> None:
         fds = packet.take()
         if fds and fds[0].fileno() >= self._daemon.most_fds:
             self._daemon.drop(fds)
@@ -227,7 +171,7 @@ class Walkers:
             return
         self._settle(walker, told, fds[0] if fds else None)
 
-    def _settle(self, walker: _Walker, told: Told | Refused, fd: Fd | None) -> None:
+    def _settle(self, walker: Walker, told: Told | Refused, fd: Fd | None) -> None:
         asked, walker.asked = walker.asked, None
         if asked is None:  # it was given up
             self._daemon.drop([] if fd is None else [fd])
@@ -237,7 +181,7 @@ class Walkers:
         asked.then(told, fd)
         self._next(walker.credentials.uid)
 
-    def _gone(self, walker: _Walker) -> None:
+    def _gone(self, walker: Walker) -> None:
         asked = walker.asked
         self._end(walker)
         if asked is not None:
@@ -261,7 +205,7 @@ class Walkers:
                 waiting.popleft()
         self._waiting.pop(uid, None)
 
-    def _end(self, walker: _Walker) -> None:
+    def _end(self, walker: Walker) -> None:
         """Have done with *walker*, whatever it does."""
         if walker not in self._all:
             return
@@ -301,7 +245,7 @@ class Walkers:
                     asked.refuse(TimedOut(_LATE))
             self._next(uid)
 
-    def _give_up(self, walker: _Walker) -> None:
+    def _give_up(self, walker: Walker) -> None:
         """It counts until its socket is hung up: a process may be beyond the reach of signals."""
         asked, walker.asked = walker.asked, None
         if walker.pidfd is None:

@@ -26,7 +26,7 @@ _GET_INFO = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(PIDFS_IOCTL_MAG
 _INFO_CGROUP = 1 << 2  # PIDFD_INFO_CGROUPID
 _CGROUP_ASKED = _INFO.pack(_INFO_CGROUP, *(0 for _ in range(13)))
 _TOLD_BYTES = 4096
-_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4  # linux/prctl.h
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_NAME = 3, 4, 15  # linux/prctl.h
 _COMM_BYTES = 15  # TASK_COMM_LEN without its NUL (linux/sched.h)
 
 
@@ -284,6 +284,11 @@ def dumpable() -> int:
     return int(libc().prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0))
 
 
+def call_oneself(name: str) -> None:
+    """Have ps(1) and others tell this process from its parent: *name* has at most 15 letters."""
+    libc().prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
 class Status(NamedTuple):
     """What /proc/PID/status says of a process's rights: each id real, effective, saved, fs."""
 
@@ -297,14 +302,12 @@ class Status(NamedTuple):
 def status_of(pidfd: Fd) -> Status | None:
     """The rights of the process of *pidfd* at this moment; None if it has exited, or is hidden."""
     pid = pid_of(pidfd)
-    if not pid:
-        return None
-    status = read_status(pid)
+    status = _read_status(pid) if pid else None
     return status if is_alive(pidfd) else None
 
 
-def read_status(pid: int | str) -> Status | None:
-    """The same by number, or of `self`: it may be another's by now (proc_pid_status(5))."""
+def _read_status(pid: int) -> Status | None:
+    """The same by number, which may be another's by now (proc_pid_status(5))."""
     told: dict[bytes, list[bytes]] = {}
     try:
         with open(f"/proc/{pid}/status", "rb") as file:

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ from tests.daemon.conftest import descriptors
 from tests.daemon.members import mine
 from tests.daemon.waiting import until
 from tests.daemon.wire import SECONDS, Client, Parameters, Said, clients
-from tests.running import Running
+from tests.running import Running, running_broker
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
@@ -248,6 +249,24 @@ def test_a_users_broker_lends_its_own_groups_alone(user_broker: Running, tree: P
         error, message = poster(refusal, "other/own")
         assert error == "Denied"
         assert "in other groups than this broker" in message
+
+
+def test_a_broker_that_may_become_nobody(short_tmp: Path, tree: Path) -> None:
+    """Root's without CAP_SETUID: its own it may be, and of others it says why not."""
+    without = ("setpriv", "--bounding-set", "-setuid,-setgid")
+    tree.chmod(0o755)
+    with (
+        running_broker(short_tmp, argv=(*without, sys.executable, "-m", "pagsrv.daemon")) as broker,
+        member(broker, OTHER_UID) as poster, Client(broker.dir) as root,
+    ):  # fmt: skip
+        poster(post_directory, str(tree))
+        error, message = poster(refusal, "docs/own")
+        assert error == "Denied"
+        assert f"the kernel did not make us uid {OTHER_UID}: Operation not permitted" in message
+        root.attach("user")
+        with Fd(os.open(tree, os.O_RDONLY | os.O_DIRECTORY)) as fd:
+            root.do("Post", [fd.fileno()], name="docs", fd=0, scope="user")
+        assert read("docs/roots", root) == "roots it is"
 
 
 # ---- walkers -------------------------------------------------------------------------------------

@@ -21,7 +21,9 @@ from pathlib import Path
 
 import pytest
 
+from pagsrv.daemon.spawner import NAME
 from pagsrv.kernel import bpf, keys
+from pagsrv.kernel.process import comm
 from tests.actors import Actor, held, turn_into
 from tests.anybody import Anybody
 from tests.conftest import identity
@@ -81,7 +83,8 @@ def users(tmp: Path, uid: int, python: Anybody, use: tuple[str, ...] = BOTH) -> 
 def child_of(broker: Running) -> int:
     """The process that reads the iterator for *broker* (proc_pid_task(5)); 0 if there is none."""
     told = Path(f"/proc/{broker.pid}/task/{broker.pid}/children").read_text().split()
-    return int(told[0]) if told else 0
+    readers = [int(pid) for pid in told if comm(int(pid)) != NAME]
+    return readers[0] if readers else 0
 
 
 def iterator_of(client: Client) -> Parameters:

@@ -10,16 +10,13 @@ from __future__ import annotations
 import msgspec
 
 from pagsrv.messages import (
-    ByView,
     EntryView,
     EventView,
     Identity,
-    Opener,
-    Owner,
-    Poster,
     ProofView,
     Vitals,
 )
+from pagsrv.people import ByView, Opener, Owner, Poster
 from pagsrv.sockets import PeerProcess, SocketView, TcpView
 from pagsrv.vitals import Activity, Budget, Latency, Leader, NamespaceView, Use
 from pagsrv_tui.messages import Connected, Happened, Namespaced, Pulse, Shown, Told
