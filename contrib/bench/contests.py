@@ -370,6 +370,19 @@ def in_session(contender: Contender) -> Contender:
     return untold(replace(contender, command=command))
 
 
+def told_spawn(name: str, *words: str) -> Contender:
+    """A whole command in a session of its own, at a broker that the kernel tells of it."""
+
+    def command(house: House, seconds: float) -> list[str]:
+        words_of_it = [str(house.tools.program("client")), "spawn", str(seconds), *words]
+        return ["keyctl", "session", "-", *words_of_it]
+
+    def environment(house: House) -> dict[str, str]:
+        return {"PAGSRV_DIR": str(house.told_broker(SOME))}
+
+    return told(Contender(name, command, environment=environment))
+
+
 PAGSRV = str(CHECKOUT / ".venv" / "bin" / "pagsrv")
 NATIVE = f"{PAGSRV}-open"
 COMMAND = Contest(
@@ -379,6 +392,7 @@ COMMAND = Contest(
         spawn("pagsrv open, ten", PAGSRV, "open", *map(entry_name, range(10)), "--", "true"),
         spawn("pagsrv-open", NATIVE, entry_name(0), "--", "true"),
         in_session(spawn("pagsrv-open, with proof", NATIVE, entry_name(0), "--", "true")),
+        told_spawn("pagsrv-open, told", NATIVE, entry_name(0), "--", "true"),
         spawn("true", "true"),
         spawn("python -c pass", str(PYTHON), "-c", "pass"),
         Contender("s6-fdholder-retrieve", retrieve),
@@ -389,6 +403,8 @@ COMMAND = Contest(
         Row("pagsrv open / s6-fdholder-retrieve", "pagsrv open", "s6-fdholder-retrieve"),
         Row("pagsrv-open / s6-fdholder-retrieve", "pagsrv-open", "s6-fdholder-retrieve", 0.7),
         Row("the same with proof of possession", "pagsrv-open, with proof", "s6-fdholder-retrieve"),
+        Row("the same where the kernel tells the session", "pagsrv-open, told",
+            "s6-fdholder-retrieve", 0.7),
         Row("true / s6-fdholder-retrieve", "true", "s6-fdholder-retrieve"),
     ),
 )

@@ -75,6 +75,12 @@ struct attached {
     char broker[HEX + 1], nonce[HEX + 1];       /* no nonce: nothing is to be proved */
 };
 
+/* What goes into the digest is what it says it is, and can say nothing else. */
+static int is_hex(const char *word)
+{
+    return strlen(word) == HEX && strspn(word, "0123456789abcdef") == HEX;
+}
+
 static int is_session(const char *word)
 {
     return !strncmp(word, "session", 7) && (!word[7] || word[7] == ':');
@@ -107,8 +113,9 @@ static int attach(struct pagsrv *board, const char *const *words, int changes, i
     *scopes = json_member(parameters, "scopes");
     if (json_unsigned(json_member(parameters, "uid"), &told->uid) ||
         json_string(json_member(parameters, "broker"), told->broker, sizeof told->broker) ||
-        json_kind(*scopes) != 'l' ||
-        (json_kind(nonce) == 's' && json_string(nonce, told->nonce, sizeof told->nonce)))
+        !is_hex(told->broker) || json_kind(*scopes) != 'l' ||
+        (json_kind(nonce) == 's' &&
+         (json_string(nonce, told->nonce, sizeof told->nonce) || !is_hex(told->nonce))))
         return board_nonsense(board, "the broker's answer to Attach is not the one asked for");
     if (changes)
         board->announced = 1;

@@ -108,7 +108,9 @@ def test_no_answer_is_eproto_and_the_end(built: Built, short_tmp: Path, case: st
     "hello",
     [
         b"{}", b'{"parameters":{}}', ATTACHED.replace(b'"uid":0', b'"uid":-1'),
-        ATTACHED.replace(b"00112233", b"0" * 200), ATTACHED.replace(b"null", b'"%s"' % (b"a" * 99)),
+        ATTACHED.replace(b"00112233", b"0" * 200), ATTACHED.replace(b"00112233", b"0011223\\n"),
+        ATTACHED.replace(b"null", b'"%s\\n%s"' % (b"0" * 16, b"1" * 15)),
+        ATTACHED.replace(b"null", b'""'), ATTACHED.replace(b"null", b'"%s"' % (b"a" * 99)),
     ],
 )  # fmt: skip
 def test_an_attach_that_is_answered_with_nonsense(

@@ -15,7 +15,8 @@ import pytest
 
 from tests.c.building import Built
 from tests.c.driving import Member, dial, member
-from tests.running import Running, running_broker
+from tests.installing import Installed
+from tests.running import POSSESSION, Running, running_broker
 
 pytestmark = pytest.mark.kernel
 
@@ -170,6 +171,27 @@ def test_who_may_be_in_a_pag_counts_on_nothing(
         mine.attached(kernel_broker.dir, changes=False)
         opened = mine.must("open", name, None).result
         assert mine.must("read", opened).more[0] == expected
+        mine.must("close")
+
+
+def test_a_hint_that_is_wrong_opens_nothing_else(
+    built: Built,
+    answering: Installed,  # noqa: ARG001
+    short_tmp: Path,
+    file: str,
+    name: str,
+) -> None:
+    """The kernel would tell, the broker does not ask it: the session's entry is opened, proved."""
+    with running_broker(short_tmp, use=POSSESSION) as broker, member(built) as mine:
+        mine.attached(broker.dir)
+        mine.must("post", name, mine.must("file", "/etc/passwd").result, "scope=user")
+        mine.must("post", name, mine.must("file", file).result)
+        mine.must("close")
+        mine.attached(broker.dir, changes=False)
+        for _ in range(2):
+            opened = mine.must("open", name, None).result
+            assert mine.must("read", opened).more[0] == "this is it"
+        assert mine.must("scopes").more[0].endswith("|possession|isolated")
         mine.must("close")
 
 
