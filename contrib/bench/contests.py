@@ -403,8 +403,12 @@ COMMAND = Contest(
         Row("pagsrv open / s6-fdholder-retrieve", "pagsrv open", "s6-fdholder-retrieve"),
         Row("pagsrv-open / s6-fdholder-retrieve", "pagsrv-open", "s6-fdholder-retrieve", 0.7),
         Row("the same with proof of possession", "pagsrv-open, with proof", "s6-fdholder-retrieve"),
-        Row("the same where the kernel tells the session", "pagsrv-open, told",
-            "s6-fdholder-retrieve", 0.7),
+        Row(
+            "the same where the kernel tells the session",
+            "pagsrv-open, told",
+            "s6-fdholder-retrieve",
+            0.7,
+        ),
         Row("true / s6-fdholder-retrieve", "true", "s6-fdholder-retrieve"),
     ),
 )

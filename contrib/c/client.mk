@@ -3,7 +3,7 @@
 OBJCOPY ?= objcopy
 STATIC ?= -static
 # The kernel's headers, which musl has none of.
-KERNEL ?= -idirafter /usr/include -idirafter /usr/include/$(shell $(CC) -dumpmachine)
+KERNEL ?= -idirafter /usr/include -idirafter /usr/include/$(shell $(MUSL) -dumpmachine)
 libpagsrv := attach entries entry fault json jsonvalue list post prove sha256 where whose wire
 libpagsrv := $(libpagsrv:%=$(BUILD)/%.o)
 libraries += libpagsrv.a libpagsrv.so.0

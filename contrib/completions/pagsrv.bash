@@ -101,4 +101,12 @@ _pagsrv() {
     fi
 }
 
+# The same words with less before them.
+_pagsrv_open() {
+    COMP_WORDS=(pagsrv open "${COMP_WORDS[@]:1}")
+    ((COMP_CWORD++))
+    _pagsrv
+}
+
 complete -F _pagsrv pagsrv
+complete -F _pagsrv_open pagsrv-open

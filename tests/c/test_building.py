@@ -7,8 +7,10 @@ does.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,20 @@ def test_files_and_functions_are_short(path: Path) -> None:
         begun = number if line == "{" else begun
         if line == "}" and begun:
             assert number - begun <= FUNCTION, f"{path.name}:{number + 1}"
+
+
+def test_what_went_wrong_is_a_threads_own(short_tmp: Path) -> None:
+    """A sentence and a status of one thread are no other's."""
+    building.needs("gcc")
+    library = ctypes.CDLL(str(building.library(short_tmp, "so.0", "gcc")))
+    library.pagsrv_connect.restype = library.pagsrv_sentence.restype = ctypes.c_char_p
+    assert (library.pagsrv_sentence(), library.pagsrv_status()) == (b"", 0)
+
+    def fail() -> tuple[bytes, int]:
+        assert library.pagsrv_connect(b"/nonexistent", 0) is None
+        return library.pagsrv_sentence(), library.pagsrv_status()
+
+    with ThreadPoolExecutor(1) as pool:
+        sentence, status = pool.submit(fail).result()
+    assert (sentence[:17], status) == (b"no broker answers", 6)
+    assert (library.pagsrv_sentence(), library.pagsrv_status()) == (b"", 0)

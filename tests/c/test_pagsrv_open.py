@@ -11,19 +11,25 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.actors import Actor
+from tests.anybody import bare_environment
 from tests.c import building
 from tests.cli.command import Login, Said
 from tests.conftest import make_short_directory
+from tests.documents import ROOT
 from tests.installing import Installed
 from tests.running import KERNEL, Running, running_broker
 
 pytestmark = pytest.mark.kernel
+
+COMPLETION = ROOT / "contrib" / "completions" / "pagsrv.bash"
+MANUAL = ROOT / "docs" / "man" / "pagsrv-open.1.rst"
 
 SHOW = "for n in 3 4 5 6; do if [ -e /proc/self/fd/$n ]; then readlink /proc/self/fd/$n; fi; done"
 LISTEN = 'echo "$LISTEN_FDS|$LISTEN_FDNAMES|$([ "$LISTEN_PID" = $$ ] && echo mine)"'
@@ -207,3 +213,34 @@ def test_glibc_serves_where_there_is_no_musl(login: Login, files: list[str],
     assert both(login, slow, "not-there", "--", "true").status == 3
     shutil.rmtree(into)
     assert short_tmp.exists()
+
+
+# ── what teaches ──
+
+
+def test_its_words_are_completed(short_tmp: Path) -> None:
+    """As those of `pagsrv open`."""
+    (short_tmp / "pagsrv").write_text("#!/bin/sh\necho session:1/database\necho user:0/web\n")
+    (short_tmp / "pagsrv").chmod(0o755)
+    env = bare_environment() | {"PATH": f"{short_tmp}:{os.environ['PATH']}"}
+    for words, offered in (
+        (["d"], ["database"]), (["--s"], ["--scope"]),
+        (["--scope", ""], ["session", "pag", "user"]),
+    ):  # fmt: skip
+        script = (
+            f'source "{COMPLETION}"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _pagsrv_open; '
+            'for word in "${COMPREPLY[@]}"; do echo "$word"; done'
+        )
+        argv = ["bash", "--norc", "-c", script, "bash", "pagsrv-open", *words]
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=True)
+        assert (done.stdout.splitlines(), done.stderr) == (offered, "")
+
+
+def test_the_manual_is_one() -> None:
+    """docs/man/pagsrv-open.1.rst, as a manual page; it knows every option of the help."""
+    argv = [sys.executable, "-m", "docutils", "--writer=manpage", "--halt=2", str(MANUAL)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert '.TH "PAGSRV-OPEN"' in done.stdout.upper()
+    for word in ("--scope S", "--dir DIR", "-h, --help"):
+        assert f"``{word}``" in MANUAL.read_text()
