@@ -147,6 +147,21 @@ ROWS: tuple[Row, ...] = (
         {"fuse": _BYTES},
     ),
     Row(
+        "inherited",
+        "children inherit what was opened, unless O_CLOEXEC was said",
+        "exec 3<$F; echo 3 >$S/$NAME; exec 4<$S/$NAME; sh -c 'cat <&4'\n"
+        + _python(
+            "import os, sys\n"
+            "kept = os.open(sys.argv[1], os.O_RDONLY | os.O_CLOEXEC)\n"
+            "os.execv('/bin/sh', ['sh', '-c', f'test -e /proc/self/fd/{kept} || echo closed'])\n"
+        ),
+        "exec 3<$F; pagsrv post $NAME --fd 3; pagsrv open $NAME=4 -- sh -c 'sh -c \"cat <&4\"'\n"
+        "$PYTHON - <<'END'\nimport os, pagsrv\nkept = pagsrv.connect().open(os.environ['NAME'])\n"
+        "os.execv('/bin/sh', ['sh', '-c', f'test -e /proc/self/fd/{kept.fileno()} || echo closed'])"
+        "\nEND\n",
+        "one\ntwo\nclosed\n",
+    ),
+    Row(
         "stays",
         "it stays open when the poster has exited",
         "sh -c 'exec 3<$F; echo 3 >$S/$NAME'; cat $S/$NAME",

@@ -74,6 +74,31 @@ def test_names_are_files(login: Login, name: str, file: str, shell: str) -> None
     assert login("stat", f"{name}-b").status == 3
 
 
+def test_a_scope_is_a_directory(login: Login, name: str, file: str) -> None:
+    """An entry goes by its full name, too, and a scope can be listed by its."""
+    login.must("post", name, "--open", file)
+    scope = login.scope()
+    said = typed(
+        login, "bash",
+        f"ls /srv/{scope}", f"cat /srv/{scope}/{name}", f"stat -c %F /srv/{scope}",
+        f"mv /srv/{scope}/{name} /srv/{scope}/{name}-b", f"test -e /srv/{name}-b && echo there",
+        f"echo 0 > /srv/{scope}/{name}; ls /srv/{scope} | wc -l",
+    )  # fmt: skip
+    assert said == (0, f"{name}\nhello\ndirectory\nthere\n2\n", "")
+
+
+def test_a_posted_directory_can_be_entered(login: Login, name: str, short_tmp: Path) -> None:
+    """It is the directory that was posted: cd goes there, and ls lists it."""
+    (short_tmp / "inside").write_text("inside\n")
+    login.must("post", name, "--open", str(short_tmp))
+    said = typed(
+        login, "bash", f"ls /srv/{name}", f"cd /srv/{name}", "cat inside", "readlink /proc/self/cwd"
+    )
+    assert (said.status, said.err) == (0, "")
+    assert said.out.splitlines()[-2:] == ["inside", str(short_tmp)]
+    assert said.out.splitlines()[0] == "inside"
+
+
 def test_stat_and_ls_show_the_entry(login: Login, name: str, file: str) -> None:
     """Owner, mask and times are the entry's; there is nothing more to know of it by its name."""
     login.must("post", name, "--open", file, "--mask", "3f003020")
