@@ -34,11 +34,20 @@ def built() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def subject(built: Path) -> str:
     """The path of subject.c's program."""
-    made = built / "subject"
-    subprocess.run(
-        ["cc", "-O1", "-D_GNU_SOURCE", "-pthread", "-o", str(made), str(SUBJECT)], check=True
-    )
-    return str(made)
+    return _compiled(built, "subject")
+
+
+@pytest.fixture(scope="session")
+def writer(built: Path) -> str:
+    """The path of writer.c's program."""
+    return _compiled(built, "writer")
+
+
+def _compiled(built: Path, name: str) -> str:
+    source = str(SUBJECT.with_name(f"{name}.c"))
+    words = ["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread"]
+    subprocess.run([*words, "-o", str(built / name), source], check=True)
+    return str(built / name)
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +60,11 @@ def raw(built: Path) -> str:
     source = str(SUBJECT.with_name("raw.c"))
     subprocess.run(["musl-gcc", "-static", "-O1", *headers, "-o", str(made), source], check=True)
     return str(made)
+
+
+@pytest.fixture
+def file(short_tmp: Path) -> str:
+    """A file that says hello."""
+    path = short_tmp / "hello"
+    path.write_text("hello\n")
+    return str(path)

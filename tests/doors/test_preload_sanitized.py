@@ -22,6 +22,9 @@ SANITIZED = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
 COMMANDS = (
     "stream /srv/x", "flags /srv/x", "lowest /srv/x", "close_all /srv/x", "children /srv/x",
     "vforked /srv/x", "threads /srv/x", "rejoin /srv/x", "kinds /srv/x", "again /srv/x 100",
+)  # fmt: skip
+
+WRITTEN = (
     "numbers /srv/n 0 0 99 a -1 000000000000000000000 3", "print /srv/p 0", "reopen /srv/r",
     "offset /srv/o", "own /srv/w",
 )  # fmt: skip
@@ -42,15 +45,18 @@ def preloaded(built: Path) -> str:
     return f"{found.stdout.strip()}:{library}"
 
 
-def test_nothing_is_reported(login: Login, subject: str, preloaded: str, short_tmp: Path) -> None:
+def test_nothing_is_reported(
+    login: Login, subject: str, writer: str, preloaded: str, short_tmp: Path
+) -> None:
     """Neither of memory nor of arithmetic, whatever a program does; and nothing of ours leaks."""
     (short_tmp / "file").write_text("hello\n")
     login.must("post", "x", "--open", str(short_tmp / "file"))
     env = {"LD_PRELOAD": preloaded, "ASAN_OPTIONS": "exitcode=99", "LSAN_OPTIONS": "exitcode=99"}
-    for command in COMMANDS:
-        said = login.execute([subject, *command.split()], env=env)
+    commands = [(subject, one) for one in COMMANDS] + [(writer, one) for one in WRITTEN]
+    for program, command in commands:
+        said = login.execute([program, *command.split()], env=env)
         assert (said.status, said.err) == (0, ""), command
-    for program in (["ls", "-l", "/srv"], ["cat", "/srv/x"], ["stat", "/srv/x"], ["rm", "/srv/x"]):
+    for stock in (["ls", "-l", "/srv"], ["cat", "/srv/x"], ["stat", "/srv/x"], ["rm", "/srv/x"]):
         # They leave memory of their own to the end.
-        said = login.execute(program, env=env | {"ASAN_OPTIONS": "exitcode=99:detect_leaks=0"})
-        assert (said.status, said.err) == (0, ""), program
+        said = login.execute(stock, env=env | {"ASAN_OPTIONS": "exitcode=99:detect_leaks=0"})
+        assert (said.status, said.err) == (0, ""), stock
