@@ -299,8 +299,8 @@ class Board:
     ) -> EntryView:  # fmt: skip
         """The entry *name*; its socket says what it is at this moment, if it is one.
 
-        That may take two seconds if whoever has the socket keeps the kernel from answering. *brief*:
-        without that, and without who opened it.
+        That may take two seconds if whoever has the socket keeps the kernel from answering.
+        *brief*: without that, and without who opened it.
         """
         return self._do(client.calls.stat(name, scope, on_behalf_of, brief=brief))
 
