@@ -13,6 +13,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,7 @@ from tests.documents import (
     links,
     steps,
 )
+from tests.doors.fuse.mounts import take_down
 from tests.running import running_broker
 from tests.terminal import Gone, Terminal
 
@@ -41,6 +44,9 @@ ADRS = sorted((DOCS / "adr").glob("*.md"))
 ADR_LINES = 60
 LOOKED_AT = {"console", "python", "json", "toml", "sh"}
 """Languages whose blocks are run or parsed; the others are for the reader only."""
+
+NEEDS = {"mount.md": "/dev/fuse"}
+"""What is not everywhere, and a document's examples cannot do without."""
 
 FOR_READERS = {"text", "ini", "c", "varlink", "diff"}
 
@@ -67,9 +73,12 @@ def with_blocks(*languages: str) -> list[Path]:
 @pytest.mark.parametrize("path", with_blocks("console", "python"), ids=shown)
 def test_examples_run(path: Path, short_tmp: Path) -> None:
     """Each command says what the document shows, and each program ends well."""
+    need = NEEDS.get(path.name)
+    if need is not None and not os.path.exists(need):
+        pytest.skip(f"there is no {need}")
     home = short_tmp / "home"
     home.mkdir()
-    with running_broker(short_tmp) as broker:
+    with mounts_taken_down(short_tmp), running_broker(short_tmp) as broker:
         env = bare_environment() | {
             "PATH": f"{Path(sys.executable).parent}:{bare_environment()['PATH']}",
             "HOME": str(home), "SHELL": "/bin/bash", "PAGSRV_DIR": broker.dir, "NO_COLOR": "1",
@@ -81,6 +90,15 @@ def test_examples_run(path: Path, short_tmp: Path) -> None:
                     _follow(terminal, path, block, known)
                 elif block.language == "python":
                     _execute(terminal, path, block, short_tmp)
+
+
+@contextmanager
+def mounts_taken_down(directory: Path) -> Iterator[None]:
+    """Whatever an example has mounted is gone before its directory is removed."""
+    try:
+        yield
+    finally:
+        take_down(directory)
 
 
 def _follow(terminal: Terminal, path: Path, block: Block, known: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from pagsrv import __version__
 from pagsrv.cli import render
 from pagsrv.client.whois import has_name
 from pagsrv.errors import PagsrvError
-from pagsrv.kernel import iterlink, keys, peer, peerkeyring, process
+from pagsrv.kernel import iterlink, keys, matelink, peer, peerkeyring, process
 from pagsrv.proofs import groups, possession
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _FEW_KEYS = 10
 _FEW_FILES = 256
 _NEARLY_FULL = 0.9
 _BUDGETS = ("connections", "entries", "namespaces", "watches", "processes", "grants")
+_FUSE = "/dev/fuse"
 _YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 _LET_KEYCTL = (
     "let keyctl, add_key and request_key through the container's seccomp profile, or use "
@@ -83,8 +85,8 @@ def _show(finding: Finding) -> None:
 
 def _all(directory: str | None) -> Iterator[Finding]:
     checks: tuple[Callable[[], Finding], ...] = (
-        _versions, _keyrings, _session, _quota, _pidfs, _sockets, _kernel_proof, _pag, _yama,
-        _files,
+        _versions, _keyrings, _session, _quota, _pidfs, _sockets, _kernel_proof, _mount, _pag,
+        _yama, _files,
     )  # fmt: skip
     for check in checks:
         yield check()
@@ -171,6 +173,22 @@ def _kernel_proof() -> Finding:
     # Whether it is wanted is the administrator's choice, and not amiss either way.
     do = f"{_NO_KERNEL_PROOF}; {_COST}" if status.do else ""
     return Finding("kernel proof", True, status.found, do)
+
+
+def _mount() -> Finding:
+    """Whether `pagsrv mount` would do, and for whom."""
+    if not os.path.exists(_FUSE):
+        return Finding("mount", True, f"not to be had: there is no {_FUSE}")
+    if os.geteuid() == 0:
+        return Finding("mount", True, "at root's broker each session is shown its own entries")
+    if shutil.which("fusermount3") is None:
+        return Finding("mount", True, "not to be had: there is no fusermount3", "install fuse3")
+    if os.path.exists(matelink.PATH):
+        return Finding(
+            "mount", True, f"for a session's programs: {matelink.PATH} tells who they are"
+        )
+    do = "have root run `pagsrv peerkeyring serve`, to mount for the programs of one session"
+    return Finding("mount", True, "with --same-uid only: nobody tells who is in a session", do)
 
 
 def _pag() -> Finding:

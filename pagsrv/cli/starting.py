@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from pagsrv.cli.fail import Usage
 from pagsrv.cli.opening import become
 from pagsrv.errors import PagsrvError
 from pagsrv.names import parse_scope
@@ -42,8 +41,6 @@ def broker(given: argparse.Namespace) -> NoReturn:
 
 def mount(given: argparse.Namespace) -> NoReturn:
     """mount, from what the parser found; returns never."""
-    if given.path is None:
-        raise Usage("PATH is missing: name a directory to mount at", "mount")
     words = [*MOUNT]
     if given.dir is not None:
         words.append(f"--dir={given.dir}")

@@ -101,10 +101,7 @@ def mounted(
             process.wait(SECONDS)
             process.stdout.close()  # type: ignore[union-attr]
     finally:
-        if os.geteuid() == 0:
-            libc().umount2(os.fsencode(place), _DETACH)
-        else:
-            subprocess.run(["fusermount3", "-uzq", place], check=False)
+        take_down(tmp)
 
 
 def _wait_ready(process: subprocess.Popen[bytes], made: Mounted) -> None:
@@ -112,6 +109,19 @@ def _wait_ready(process: subprocess.Popen[bytes], made: Mounted) -> None:
     assert ready, f"the door was not ready in {SECONDS} s:\n{made.log}"
     line = process.stdout.readline()  # type: ignore[union-attr]
     assert line.startswith(b"serves at "), f"{line!r}\n{made.log}"
+
+
+def take_down(directory: Path) -> None:
+    """Unmount whatever is mounted beneath *directory*, dead or alive."""
+    with open("/proc/self/mountinfo") as file:
+        places = [line.split()[4] for line in file]
+    for place in reversed(places):
+        if not place.startswith(f"{directory}/"):
+            continue
+        if os.geteuid() == 0:
+            libc().umount2(os.fsencode(place), _DETACH)
+        else:
+            subprocess.run(["fusermount3", "-uzq", place], check=False)
 
 
 def is_mounted(path: str) -> bool:

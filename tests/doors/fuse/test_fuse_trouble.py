@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from tests.actors import Actor
+from tests.cli.command import start
 from tests.daemon.conftest import descriptors
 from tests.daemon.waiting import until
 from tests.doors.fuse import doing
 from tests.doors.fuse.conftest import USE
-from tests.doors.fuse.mounts import Mounted, check_fuse, check_proof, is_mounted, mounted
-from tests.running import Running, running_broker
+from tests.doors.fuse.mounts import Mounted, check_fuse, check_proof, is_mounted, mounted, take_down
+from tests.running import POSSESSION, Running, running_broker
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
@@ -193,3 +194,56 @@ def test_a_process_that_exits_with_files_open(own_mount: Mounted, user: Actor) -
         lambda: user(os.stat, path),
         "what was opened is closed",
     )
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+def test_the_command(own_board: Running, short_tmp: Path) -> None:
+    """It says when it serves and whom, and ends with the mount."""
+    place = short_tmp / "mnt"
+    place.mkdir()
+    door = start("mount", str(place), directory=own_board.dir)
+    try:
+        assert door.stdout is not None
+        said = door.stdout.readline()
+        assert said == f"serves at {place}: every session its own entries\n"
+        assert is_mounted(str(place))
+        door.send_signal(signal.SIGTERM)
+        assert door.communicate(timeout=20) == ("", "")
+        assert door.returncode == 0
+        assert not is_mounted(str(place))
+    finally:
+        door.kill()
+        door.communicate()
+        take_down(short_tmp)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "why"),
+    [
+        ((), 2, "required: PATH"),
+        (("x", "y"), 2, "unrecognized"),
+        (("x", "--scope", "all"), 2, "is no scope"),
+        (("x", "--dir", "/nonexistent/board"), 6, "no broker"),
+    ],
+    ids=["no path", "two paths", "no scope", "no broker"],
+)
+def test_what_is_wrong_with_the_words(words: tuple[str, ...], status: int, why: str) -> None:
+    """One sentence, and the status of the table."""
+    door = start("mount", *words, directory="/nonexistent/board")
+    out, err = door.communicate(timeout=20)
+    assert (door.returncode, out, err.count("\n")) == (status, "", 1)
+    assert why in err
+
+
+def test_nobody_can_be_proved(short_tmp: Path) -> None:
+    """By a broker that may not ask the kernel: it says so, and what else there is; status 7."""
+    check_fuse()
+    check_proof()
+    with running_broker(short_tmp, use=POSSESSION) as board:
+        door = start("mount", str(short_tmp), directory=board.dir)
+        out, err = door.communicate(timeout=20)
+        assert (door.returncode, out, err.count("\n")) == (7, "", 1)
+        assert "no caller can be proved" in err
+        assert "--same-uid" in err
