@@ -133,7 +133,7 @@ def test_command_shows_info_and_help(broker: Running) -> None:
     assert status == 0
     assert "interface org.pagsrv.Board" in text
     assert "method OpenMany(names: []string, access: ?string) -> (fds: []int)" in text
-    assert "# The very same open file, by another number;" in text
+    assert "# The very same open file, by another number." in text
 
 
 # ---- its Python API ------------------------------------------------------------------------------

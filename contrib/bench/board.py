@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Our own Python client, timed: `board.py MODE DIRECTORY ENTRIES SECONDS`.
 
-MODE is open, many, connect or connect-session.  The law: only public names of
+MODE is open, beneath, many, connect or connect-session.  The law: only public names of
 pagsrv, and each descriptor closed inside the time taken; its one line of JSON
 has the keys of bench.h.
 """
@@ -9,7 +9,9 @@ has the keys of bench.h.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -32,6 +34,23 @@ def open_one(directory: str, names: list[str]) -> Operation:
 
     def operation(number: int) -> None:
         board.open(names[number * STRIDE % len(names)]).close()
+
+    return operation
+
+
+def open_beneath(directory: str, names: list[str]) -> Operation:
+    """Open a file beneath a posted directory, on a kept connection."""
+    board = pagsrv.connect(directory, changes=True)
+    place = tempfile.TemporaryDirectory()
+    for name in names:
+        open(os.path.join(place.name, name), "wb").close()
+    top = os.open(place.name, os.O_RDONLY | os.O_DIRECTORY)
+    board.post("bench-docs", top, scope="user", until=["lease"])
+    os.close(top)
+
+    def operation(number: int) -> None:
+        _place = place
+        board.open(f"bench-docs/{names[number * STRIDE % len(names)]}").close()
 
     return operation
 
@@ -75,6 +94,7 @@ def connect_session(directory: str, names: list[str]) -> Operation:
 
 MODES = {
     "open": open_one,
+    "beneath": open_beneath,
     "many": open_many,
     "connect": connect,
     "connect-session": connect_session,

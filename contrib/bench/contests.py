@@ -338,6 +338,12 @@ BATCHED = Contest(
     (Row("OpenMany of 64, per fd / s6", "pagsrv, OpenMany", "s6, one by one", 1 / 12),),
 )
 
+BENEATH = Contest(
+    "beneath",
+    (broker_python("pagsrv, beneath", "beneath", FEW), broker_python("pagsrv", "open", FEW)),
+    (Row("open beneath a directory / open", "pagsrv, beneath", "pagsrv"),),
+)
+
 LIST = Contest(
     "list",
     (
@@ -414,7 +420,7 @@ COMMAND = Contest(
 )
 
 CONTESTS = (
-    MEMORY, OPEN, ENTRIES, QUIET, THROUGHPUT, CONNECT, KERNEL, BATCHED, LIST, COMMAND,
+    MEMORY, OPEN, ENTRIES, QUIET, THROUGHPUT, CONNECT, KERNEL, BATCHED, BENEATH, LIST, COMMAND,
 )  # fmt: skip
 """In the order of the table; memory first, before lists have grown anybody's buffers."""
 

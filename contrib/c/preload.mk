@@ -10,4 +10,4 @@ $(preload_objects): override CFLAGS += -U_FORTIFY_SOURCE
 
 $(BUILD)/libpagsrv-preload.so: $(preload_objects) $(preload_within)
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-z,now,-z,relro,-z,defs,--exclude-libs,ALL -o $@ \
-		$(preload_objects) $(preload_within) -lkeyutils
+		$(preload_objects) $(preload_within)

@@ -85,6 +85,11 @@ class Walkers:
             try:
                 walker.give(asked)
             except (BrokenPipeError, ConnectionResetError):
+                if walker.pidfd is None:
+                    walker.asked = (
+                        asked  # it never began; what it said of that is still to be heard
+                    )
+                    return True
                 self._end(walker)  # it ended while it was idle
             except OSError:
                 self._idle.setdefault(asked.credentials, []).append(walker)
