@@ -22,6 +22,8 @@ from pagsrv.kernel import scm
 from pagsrv.limits import WALK_SECONDS
 
 if TYPE_CHECKING:
+    import socket
+
     from pagsrv.daemon.daemon import Daemon
     from pagsrv.daemon.spawner import Spawner
     from pagsrv.daemon.tasks import Then
@@ -142,7 +144,7 @@ class Walkers:
 
     def _heard(self, walker: Walker) -> None:
         try:
-            packet = scm.receive(walker.sock, owner=PeerFd)
+            packet = _receive(walker.sock)
         except ProtocolError:
             self._settle(walker, QuotaExceeded("the broker has no descriptor left for it"), None)
             return
@@ -267,3 +269,11 @@ class Walkers:
                 asked.done()
         for walker in list(self._all):
             self._end(walker)
+
+
+def _receive(sock: socket.socket) -> scm.Packet | None:
+    try:
+        return scm.receive(sock, owner=PeerFd)
+    except ConnectionResetError:
+        # It did not read all it was sent; what it said lies behind that (unix(7)).
+        return scm.receive(sock, owner=PeerFd)
