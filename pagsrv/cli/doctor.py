@@ -36,6 +36,7 @@ _FEW_FILES = 256
 _NEARLY_FULL = 0.9
 _BUDGETS = ("connections", "entries", "namespaces", "watches", "processes", "grants")
 _FUSE = "/dev/fuse"
+_HARD_LINKS = "/proc/sys/fs/protected_hardlinks"
 _YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 _LET_KEYCTL = (
     "let keyctl, add_key and request_key through the container's seccomp profile, or use "
@@ -86,7 +87,7 @@ def _show(finding: Finding) -> None:
 def _all(directory: str | None) -> Iterator[Finding]:
     checks: tuple[Callable[[], Finding], ...] = (
         _versions, _keyrings, _session, _quota, _pidfs, _sockets, _kernel_proof, _mount, _pag,
-        _yama, _files,
+        _yama, _files, _directories,
     )  # fmt: skip
     for check in checks:
         yield check()
@@ -213,6 +214,20 @@ def _files() -> Finding:
     well = soft == resource.RLIM_INFINITY or soft >= _FEW_FILES
     do = "raise it: ulimit -n; a broker started from here holds one descriptor for each entry"
     return Finding("descriptors", well, f"{soft} (at most {hard})", "" if well else do)
+
+
+def _directories() -> Finding:
+    if process.confined():
+        found = "no_new_privs is set here: nobody may go beneath those that are posted from here"
+        return Finding("directories", True, found)
+    try:
+        with open(_HARD_LINKS) as file:
+            loose = file.read().strip() == "0"
+    except OSError:
+        loose = False
+    found = "those posted from here lend your rights to what lies beneath"
+    do = "others may link files of yours into one: set fs.protected_hardlinks to 1 (sysctl)"
+    return Finding("directories", not loose, found, do if loose else "")
 
 
 # ── the broker ──

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pagsrv.daemon.closing import PeerFd
+from pagsrv.daemon.log import log
 from pagsrv.daemon.tasks import Asked, Walker
 from pagsrv.daemon.walker import PIDFD, WHY, Task, Told
 from pagsrv.errors import Denied, ProtocolError, QuotaExceeded, Refused, TimedOut
@@ -192,6 +193,7 @@ class Walkers:
         asked = walker.asked
         self._end(walker)
         if asked is not None:
+            log("walker lost", uid=walker.credentials.uid, why=walker.why)
             asked.refuse(Denied(f"nobody can look there: {walker.why}") if walker.why
                          else TimedOut(_ENDED))  # fmt: skip
         self._next(walker.credentials.uid)
@@ -260,6 +262,7 @@ class Walkers:
         else:
             walker.kill()
         if asked is not None:
+            log("walker killed", uid=walker.credentials.uid, at=asked.task.at)
             asked.refuse(TimedOut(_LATE))
 
     def close(self) -> None:

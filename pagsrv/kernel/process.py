@@ -299,6 +299,12 @@ class Status(NamedTuple):
     """no_new_privs is set, as whoever gives rights up for good has to do first (landlock(7))."""
 
 
+def confined() -> bool:
+    """Whether no_new_privs is set here; False where /proc does not say."""
+    own = _read_status(os.getpid())
+    return own is not None and own.confined
+
+
 def status_of(pidfd: Fd) -> Status | None:
     """The rights of the process of *pidfd* at this moment; None if it has exited, or is hidden."""
     pid = pid_of(pidfd)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Login
+from tests.cli.command import COMMAND, Login
 from tests.cli.test_opening import LISTEN
 from tests.cli.test_teaching import COMPLETION
 
@@ -140,3 +140,23 @@ def test_completion(login: Login, docs: str) -> None:
     ):  # fmt: skip
         said = login.execute(["bash", "--norc", "-c", script, "bash", "pagsrv", *words], env=env)
         assert said.out == f"{offered}\n", said
+
+
+def test_doctor_tells_of_confinement(login: Login) -> None:
+    """What is posted from there lends nobody any rights."""
+    for words, said in (((), "lend your rights"), (("setpriv", "--no-new-privs"), "no_new_privs")):
+        told = login.execute([*words, *COMMAND, "doctor", "--json"]).objects()
+        (finding,) = (one for one in told if one["check"] == "directories")
+        assert finding["ok"]
+        assert said in finding["found"]
+
+
+def test_confined_posters_lend_nothing(login: Login, name: str, short_tmp: Path) -> None:
+    """The directory itself is had, and what lies beneath is refused with the reason."""
+    (short_tmp / "a").touch()
+    post = [*COMMAND, "post", name, "--open", str(short_tmp)]
+    assert login.execute(["setpriv", "--no-new-privs", *post]).status == 0
+    assert login.must("open", name, "--", "ls", "/dev/fd/3/").out == "a\n"
+    said = login("open", f"{name}/a", "--", "true")
+    assert said.status == 4
+    assert "its poster has given up rights for good (no_new_privs)" in said.err
