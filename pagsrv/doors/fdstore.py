@@ -137,19 +137,23 @@ def passed() -> list[Passed]:
 def post(
     board: Board, given: Sequence[Passed], scope: str | None, *, replace: bool
 ) -> list[EntryView]:
-    """Post what was *given*, the caller's still, under its names: all of it, or none.
+    """Post what was *given*, the caller's still, under its names; what is refused is all refused.
 
-    What a name had before *replace* is not brought back.
+    Then entries that were there before stay, with the descriptor they have got by *replace*.
     """
     for name, _ in given:
         parse_name(name)
+    # Where a post without a scope goes; that it goes nowhere the first post says best.
+    where = scope or board.whoami().default
+    before = {entry.name for entry in board.list(where)} if where else set()
     posted: list[EntryView] = []
     try:
         for name, fd in given:
             posted.append(board.post(name, fd, scope=scope, replace=replace))
     except PagsrvError:
         for entry in posted:
-            with suppress(PagsrvError):
-                board.remove(entry.name, entry.scope, expect=entry.generation)
+            if entry.name not in before:
+                with suppress(PagsrvError):
+                    board.remove(entry.name, entry.scope, expect=entry.generation)
         raise
     return posted

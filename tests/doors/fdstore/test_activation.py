@@ -155,7 +155,7 @@ def test_all_or_none_are_imported(broker: Running, board: Board) -> None:
     with open(os.devnull) as file:
         board.post("b", file, scope="user")
     before = board.stat("b").generation
-    assert passing(broker, 3, "a:b:d").status == 5
+    assert passing(broker, 4, "a:c:b:d").status == 5
     assert sorted(board.names()) == ["b", "c"]
     assert board.stat("b").generation == before
     assert passing(broker, 3, "a:b:c", "--replace") == (0, "", "")
