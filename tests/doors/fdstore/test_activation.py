@@ -19,7 +19,9 @@ from pathlib import Path
 import pytest
 
 from pagsrv.client.blocking import Board, connect
+from tests.anybody import Anybody
 from tests.cli.command import COMMAND, SECONDS, Said, environment, execute
+from tests.conftest import StartAs
 from tests.running import Running, running_broker
 
 pytestmark = pytest.mark.kernel
@@ -161,6 +163,26 @@ def test_all_or_none_are_imported(broker: Running, board: Board) -> None:
     assert passing(broker, 3, "a:b:c", "--replace") == (0, "", "")
     assert board.stat("b").generation != before
     assert board.stat("c").assigned
+
+
+@pytest.mark.root
+def test_nobody_of_the_uid_takes_them_meanwhile(
+    anybody_python: Anybody, other_uid: int, short_tmp: Path, start_as: StartAs
+) -> None:
+    """H5: while they wait for the broker they are not to be taken from the command."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
+        silent.bind(str(short_tmp / "board"))
+        os.chmod(short_tmp / "board", 0o666)  # noqa: S103 -- as root's broker's is
+        silent.listen()
+        silent.settimeout(SECONDS)
+        give = [*anybody_python.argv, "-c", _GIVE, "1", "a", ""]
+        command = [*anybody_python.argv, "-m", "pagsrv", "--dir", str(short_tmp), "fdstore",
+                   "import", "--scope", "user"]  # fmt: skip
+        process = start_as(other_uid, ["bash", "-c", 'exec "$@" 3</dev/null', "-", *give, *command],
+                           env=anybody_python.env)  # fmt: skip
+        with silent.accept()[0] as connection:
+            assert connection.recv(4096), "it attaches, and waits"
+            assert os.stat(f"/proc/{process.pid}/fd").st_uid == 0
 
 
 def test_none_is_all_right(broker: Running, board: Board) -> None:

@@ -89,7 +89,8 @@ def running_door(
     path, log, notify = tmp / "s6", tmp / "door.log", tmp / "door.notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(str(notify))
-        env = environment(directory, {"NOTIFY_SOCKET": str(notify)})
+        told = {"NOTIFY_SOCKET": str(notify), "PYTHONWARNINGS": "always::ResourceWarning"}
+        env = environment(directory, told)
         pid = by(start_door, [*words, str(path)], env, str(log))
         door = Door(path, pid, log)
         try:
@@ -99,6 +100,7 @@ def running_door(
             by(end_door, ask=True)
             raise
         assert by(end_door, ask=True) == status, door.log
+        assert "ResourceWarning" not in door.log
     notify.unlink()
 
 

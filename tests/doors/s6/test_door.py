@@ -12,7 +12,7 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,11 @@ from struct import pack
 import pytest
 
 from pagsrv.client.blocking import Board, connect
+from pagsrv.client.channel import Channel
+from pagsrv.doors import s6_wire as wire
+from pagsrv.doors.s6_board import Shelf
+from pagsrv.kernel.fd import Fd
+from pagsrv.names import Scope
 from tests.actors import Actor
 from tests.cli.command import COMMAND, SECONDS, environment, execute, start
 from tests.doors.s6.conftest import Door, clients, running_door, stored
@@ -154,6 +159,47 @@ def test_what_a_count_of_opens_ends_is_in_no_dump(raw: Raw, own: Board, note: st
     assert raw.ids() == [b"once"]
     with raw.retrieve(b"once").fds[0]:
         assert raw.ids() == []
+
+
+class Meddled(Board):
+    """A board on which somebody replaces an entry between two calls of ours, *times* times."""
+
+    def __init__(self, channel: Channel, file: str, times: int) -> None:
+        super().__init__(channel)
+        self.file = file
+        self.times = times
+
+    def open_many(self, names: Sequence[str]) -> list[Fd]:
+        """What is there, after somebody else was."""
+        if self.times:
+            self.times -= 1
+            with open(self.file, "rb") as file:
+                self.post("b", file, scope="user", replace=True)
+        return super().open_many(names)
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, 0), (100, errno.EAGAIN)])
+def test_a_dump_is_of_one_moment(
+    board: Running, note: str, short_tmp: Path, times: int, status: int
+) -> None:
+    """It is begun anew if the board changes under it, and given up if that never ends."""
+    scope = Scope("user", os.geteuid())
+    (short_tmp / "new").touch()
+    channel = Channel(board.dir, ["user"], prove=True)
+    with Meddled(channel, str(short_tmp / "new"), times) as own, open(note, "rb") as file:
+        for name in "ab":
+            own.post(name, file, scope="user")
+        generation = own.stat("b").generation
+        answer, _ = Shelf(own, scope).answer(wire.GetDump(), [], 0)
+        assert answer[0][0][6] == status
+        fds = [fd for _, out in answer for fd in out]
+        found = [os.fstat(fd.fileno()).st_ino for fd in fds]
+        for fd in fds:
+            fd.close()
+        assert own.stat("b").generation > generation
+        assert own.times == (0 if status == 0 else 92)
+        both = [os.stat(note).st_ino, (short_tmp / "new").stat().st_ino]
+        assert found == (both if status == 0 else [])
 
 
 def test_six_hundred_move_to_another_scope_and_back(
