@@ -260,7 +260,8 @@ def serve(told: argparse.Namespace) -> None:
         door = Door(listener, board, gate, Shelf(board, scope))
         stack.callback(door.close)
         stack.callback(_unlink, told.socket, _identity(told.socket))
-        say(f"serving {scope} at {told.socket}")
+        whom = f" to every process of uid {os.geteuid()}" if told.same_uid else ""
+        say(f"serving {scope} at {told.socket}{whom}")
         manager.notify(f"READY=1\nSTATUS=serving {scope} at {told.socket}")
         door.run(stop)
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,7 +25,7 @@ from pagsrv.doors.s6_board import Shelf
 from pagsrv.kernel.fd import Fd
 from pagsrv.names import Scope
 from tests.actors import Actor
-from tests.cli.command import COMMAND, SECONDS, environment, execute, start
+from tests.cli.command import COMMAND, environment, execute
 from tests.doors.s6.conftest import Door, clients, running_door, stored
 from tests.doors.s6.raw import NEVER, Raw
 from tests.running import Running, running_broker
@@ -258,59 +256,3 @@ def holding(door: Door, board: Running) -> tuple[int, int, int]:
     if os.geteuid() != 0:
         pytest.skip("only root can count the descriptors of what is not dumpable")
     return board.descriptors(), door.descriptors(), len(os.listdir("/proc/self/fd"))
-
-
-def test_the_door_ends_with_the_broker(short_tmp: Path, board: Running) -> None:
-    """It says so, with the status of NoBroker, and takes its socket away."""
-    short_tmp.chmod(0o700)
-    path = str(short_tmp / "s6")
-    process = start("door", "s6", path, "--scope", "user", directory=board.dir)
-    assert process.stderr is not None
-    assert process.stderr.readline() == f"pagsrv door: serving user:{os.geteuid()} at {path}\n"
-    board.process.terminate()
-    assert board.process.wait(SECONDS) == 0
-    _, err = process.communicate(timeout=SECONDS)
-    assert (process.returncode, err.count("the broker hung up")) == (6, 1)
-    assert not os.path.exists(path)
-
-
-def test_a_signal_ends_it_well(short_tmp: Path, board: Running) -> None:
-    """With status 0; a socket that nobody serves at any more is no hindrance."""
-    short_tmp.chmod(0o700)
-    path = str(short_tmp / "s6")
-    for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
-        process = start("door", "s6", path, "--scope", "user", directory=board.dir)
-        assert process.stderr is not None
-        assert "serving" in process.stderr.readline()
-        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-        process.send_signal(number)
-        process.communicate(timeout=SECONDS)
-        assert process.returncode == (0 if number != signal.SIGKILL else -number)
-        assert os.path.exists(path) == (number == signal.SIGKILL)
-
-
-WRONG = [
-    (("gopher", "SOCKET"), 2, "is no door: there is s6"),
-    (("s6",), 2, "SOCKET"),
-    (("s6", "SOCKET", "--scope", "neighbour"), 2, "is no scope"),
-    (("s6", "SOCKET", "--scope", "user:4000000"), 7, "you are not proved in user:4000000"),
-    (("s6", "/SOCKET/in/none", "--scope", "user"), 1, "cannot be served at"),
-    (("s6", "OPEN/s6", "--scope", "user"), 1, "is not yours alone"),
-    (("s6", "TAKEN", "--scope", "user"), 1, "somebody serves at"),
-    (("s6", "FILE", "--scope", "user"), 1, "cannot be served at"),
-]
-
-
-def test_what_cannot_be_is_one_sentence(door: Door, board: Running, short_tmp: Path) -> None:
-    """With its status; and what is at the place stays there."""
-    (short_tmp / "open").mkdir()
-    (short_tmp / "open").chmod(0o777)
-    (short_tmp / "file").touch()
-    places = {"SOCKET": "s", "OPEN/s6": "open/s6", "TAKEN": "s6", "FILE": "file"}
-    for words, status, why in WRONG:
-        told = [str(short_tmp / places[word]) if word in places else word for word in words]
-        said = execute([*COMMAND, "door", *told], environment(board.dir), None, ())
-        assert (said.status, said.out, said.err.count("\n")) == (status, "", 1), said
-        assert why in said.err
-    assert clients("s6-fdholder-list", door.path).status == 0
-    assert sorted(path.name for path in (short_tmp / "open").iterdir()) == []

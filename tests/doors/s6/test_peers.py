@@ -110,6 +110,7 @@ def test_the_uid_will_do_where_it_is_said(short_tmp: Path, note: str) -> None:
         with Actor() as outsider:
             said = outsider(clients, "s6-fdholder-retrieve", door.path, "a", "cat")
             assert said.status == 0
+        assert door.log.endswith(f" to every process of uid {os.geteuid()}\n")
 
 
 def test_the_user_scope_is_for_every_session(door: Door, note: str) -> None:
