@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from pagsrv.cli.fail import Usage
 from pagsrv.cli.opening import become
 from pagsrv.errors import PagsrvError
 from pagsrv.names import parse_scope
