@@ -75,9 +75,9 @@ struct door {
     struct place place;
     struct srv srv;
     int listener;
-    int over;                   /* every process behind the door has ended */
-    int handles;                /* any was ever given out */
-    int judged;                 /* a caller may have become another than we are: look at each */
+    _Atomic int over;           /* every process behind the door has ended */
+    _Atomic int handles;        /* any was ever given out */
+    _Atomic int judged;         /* a caller may have become another than we are: look at each */
     char handle[48];            /* what /proc shows of our handles */
     struct seccomp_notif taken; /* by the thread that takes; id 0: none */
     int taken_tries;

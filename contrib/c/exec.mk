@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: MIT
-# The seccomp door.
+# The seccomp door, where the numbers of system calls are known to it.
+exec := exec execfilter execguard execserve execlook execpath execcaller execanswer execlist
+exec += srv srvnames
+
+ifneq ($(filter x86_64-% aarch64-%,$(shell $(CC) -dumpmachine)),)
 programs += pagsrv-exec
-exec := exec execfilter execguard execserve execlook execpath execcaller execanswer execlist srv srvnames
+endif
 
 $(BUILD)/pagsrv-exec: $(exec:%=$(BUILD)/%.o) $(BUILD)/libpagsrv.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ -lkeyutils

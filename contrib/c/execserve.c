@@ -163,24 +163,37 @@ static void *second(void *with)
     guard_end(door);    /* the first waits for a broker, and has nobody to answer */
 }
 
-/* What whoever was here before had begun; a call that ends us again and again is refused. */
+/* What whoever was here before had taken, and neither let go on nor put into the queue. A call that
+ * ends us again and again is refused. */
+static void take_again(struct door *door)
+{
+    struct request *request = &door->queue[door->next % QUEUE];
+
+    request->call = door->taken;
+    request->tries = 0;
+    if (door->taken_tries++ > 1)
+        answer_error(door, &request->call, EIO);
+    else if ((request->deed = look(door, request)) == NOT_OURS)
+        answer_go_on(door, &request->call);
+    else
+        door->next++;
+    door->taken.id = 0;
+}
+
+/* What it had begun, with nobody else about; 1 as of ask(). */
 static int take_over(struct door *door)
 {
-    int relieved = 0;
-
     door->srv.board = door->srv.changing = NULL;
-    if (door->first != door->next) {
-        state = ASKS;
-        relieved = ask(door);
-    } else {
+    if (door->taken.id)
+        take_again(door);
+    if (door->first == door->next) {
         srv_connect(&door->srv);        /* or later, when it is asked for */
+        return 0;
     }
-    if (!door->taken.id || relieved)
-        return relieved;
-    if (door->taken_tries++ < 2)
-        return take(door);
-    answer_error(door, &door->taken, EIO);
-    return 0;
+    pthread_mutex_lock(&lock);
+    state = ASKS;
+    pthread_mutex_unlock(&lock);
+    return ask(door);
 }
 
 void serve(struct door *door, int (*make_guard)(struct door *door))
