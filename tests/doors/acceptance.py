@@ -56,15 +56,32 @@ class Door(NamedTuple):
     """Whether it is mounted, and open to every program."""
     use: tuple[str, ...] = POSSESSION
     """The ways in which its broker tells sessions."""
+    facts: tuple[str, ...] = ()
+    """What is said of it beside _FACTS."""
+
+
+_FACTS = ("whose namespace is seen", "what stands in the way", "whom it does not reach")
 
 
 def _doors() -> Iterator[Door]:
-    yield Door("cli", "`pagsrv`")
+    yield Door("cli", "`pagsrv`", facts=("the caller's", "nothing", "who does not call it"))
     if "exec" in BY_NAME:
-        yield Door("seccomp", "`pagsrv exec`", (*COMMAND, "exec", "--"))
-        yield Door("preload", "`pagsrv exec --preload`", (*COMMAND, "exec", "--preload", "--"))
+        yield Door(
+            "seccomp", "`pagsrv exec`", (*COMMAND, "exec", "--"),
+            facts=("that of who ran it", "a process that answers the kernel", "what is not CMD's"),
+        )  # fmt: skip
+        yield Door(
+            "preload", "`pagsrv exec --preload`", (*COMMAND, "exec", "--preload", "--"),
+            facts=(
+                "each process's own", "a library in the program",
+                "static programs, other C libraries, setuid programs, and what is not CMD's",
+            ),
+        )  # fmt: skip
     if "mount" in BY_NAME:
-        yield Door("fuse", "`pagsrv mount`", mounts=True, use=(*ITERATOR, *POSSESSION))
+        yield Door(
+            "fuse", "`pagsrv mount`", mounts=True, use=(*ITERATOR, *POSSESSION),
+            facts=("each caller's own", "a process, for every read and write", "nobody"),
+        )  # fmt: skip
 
 
 DOORS: tuple[Door, ...] = tuple(_doors())
@@ -196,13 +213,17 @@ def table(held_: dict[str, dict[str, bool]]) -> str:
             notes.append(why)
         return f"no ({notes.index(why) + 1})"
 
-    lines = [
-        f"| rule | {' | '.join(door.title for door in DOORS)} |",
-        f"| --- |{' --- |' * len(DOORS)}",
-    ]
+    lines = _head("rule")
     lines += [f"| {row.rule} | {' | '.join(cell(row, door) for door in DOORS)} |" for row in ROWS]
     lines += ["", *(f"{number}. {why}" for number, why in enumerate(notes, 1))]
-    return "\n".join(lines).rstrip() + "\n"
+    facts = zip(_FACTS, *(door.facts for door in DOORS), strict=True)
+    lines += ["", *_head(""), *(f"| {' | '.join(fact)} |" for fact in facts)]
+    return "\n".join(lines) + "\n"
+
+
+def _head(first: str) -> list[str]:
+    titles = " | ".join(door.title for door in DOORS)
+    return [f"| {first} | {titles} |", f"| --- |{' --- |' * len(DOORS)}"]
 
 
 def promised() -> str:
