@@ -53,9 +53,17 @@ static int by_name(const void *one, const void *other)
     return strcmp(((const struct wanted *)one)->name, ((const struct wanted *)other)->name);
 }
 
-static void drop(int dir, const struct dirent *is)
+static void drop(int dir, const char *name)
 {
-    unlinkat(dir, is->d_name, is->d_type == DT_DIR ? AT_REMOVEDIR : 0);
+    if (unlinkat(dir, name, 0) < 0)
+        unlinkat(dir, name, AT_REMOVEDIR);
+}
+
+static int is_directory(int dir, const char *name)
+{
+    struct stat is;
+
+    return fstatat(dir, name, &is, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(is.st_mode);
 }
 
 /* Remove from DIR what is not WANTED (sorted), or is of another type. */
@@ -72,8 +80,8 @@ static void clear(int dir, const struct wanting *wanted)
             continue;
         found = wanted->count ? bsearch(&key, wanted->list, wanted->count, sizeof(key), by_name)
                               : NULL;
-        if (!found || found->directory != (is->d_type == DT_DIR))
-            drop(dir, is);
+        if (!found || found->directory != is_directory(dir, is->d_name))
+            drop(dir, is->d_name);
     }
     if (stream)
         closedir(stream);
@@ -95,7 +103,7 @@ void list_remove(const struct place *place)
             clear(dir, &none);
             close(dir);
         }
-        drop(base, is);
+        drop(base, is->d_name);
     }
     if (stream)
         closedir(stream);

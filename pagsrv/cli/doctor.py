@@ -87,7 +87,7 @@ def _show(finding: Finding) -> None:
 def _all(directory: str | None) -> Iterator[Finding]:
     checks: tuple[Callable[[], Finding], ...] = (
         _versions, _keyrings, _session, _quota, _pidfs, _sockets, _kernel_proof, _mount, _pag,
-        _yama, _files, _directories,
+        _yama, _files, _directories, _doors,
     )  # fmt: skip
     for check in checks:
         yield check()
@@ -228,6 +228,15 @@ def _directories() -> Finding:
     found = "those posted from here lend your rights to what lies beneath"
     do = "others may link files of yours into one: set fs.protected_hardlinks to 1 (sysctl)"
     return Finding("directories", not loose, found, do if loose else "")
+
+
+def _doors() -> Finding:
+    from pagsrv.doors import seccomp  # noqa: PLC0415 -- no other check needs it
+
+    why = seccomp.missing()
+    if why:
+        return Finding("doors", True, f"no `pagsrv exec` but with --preload: {why}")
+    return Finding("doors", True, "`pagsrv exec` by seccomp, and --preload")
 
 
 # ── the broker ──

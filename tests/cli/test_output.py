@@ -35,7 +35,7 @@ EVENT = ["time", "event", "scope", "name", "generation", "by", "why"]
 FINDING = ["check", "ok", "found", "do"]
 CHECKS = {
     "versions", "keyrings", "session", "key quota", "pidfs", "sockets", "kernel proof",
-    "mount", "PAG", "Yama", "descriptors", "directories", "broker",
+    "mount", "PAG", "Yama", "descriptors", "directories", "doors", "broker",
 }  # fmt: skip
 PROOFS = ("kernel", "possession")
 """Of a session: which of them is the machine's affair."""

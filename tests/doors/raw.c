@@ -10,6 +10,7 @@
  *	raw many PATH COUNT				opens, and how many descriptors are held then
  *	raw chroot DIR PATH				opened from within DIR
  *	raw become UID PATH				opened as another user
+ *	raw foreign UID PATH				the same by the numbers of 32-bit programs, and x32's
  *
  * The law: what it says is what the kernel told it.  It refuses to know doors.
  */
@@ -236,6 +237,48 @@ static int as_another(int uid, const char *path)
     return show(raw_openat(path, O_RDONLY));
 }
 
+#ifdef __x86_64__
+#define X32 0x40000000
+
+static long as_32_bits(long number, long first, long second, long third)
+{
+    long done;
+
+    __asm__ volatile("int $0x80" : "=a"(done)
+                     : "a"(number), "b"(first), "c"(second), "d"(third) : "memory", "r8", "r9",
+                       "r10", "r11");
+    return done;
+}
+
+static const char *said(long done)
+{
+    return done >= 0 ? "done" : strerror((int)-done);
+}
+
+/* i386: open 5, keyctl 288, setresuid32 208; what they point to has to lie low. */
+static int foreign(int uid, const char *path)
+{
+    char *low = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+    strcpy(low, path);
+    printf("%s, ", said(as_32_bits(5, (long)low, O_RDONLY, 0)));
+    printf("%s, ", said(as_32_bits(288, 1, 0, 0)));
+    printf("%s, ", said(syscall(X32 | SYS_keyctl, 1, 0) < 0 ? -errno : 0));
+    printf("%s, ", said(syscall(SYS_keyctl, 18) < 0 ? -errno : 0));
+    show(raw_openat(path, O_RDONLY));
+    printf("%s, ", said(as_32_bits(208, uid, uid, uid)));
+    return show(raw_openat(path, O_RDONLY));
+}
+#else
+static int foreign(int uid, const char *path)
+{
+    (void)uid;
+    (void)path;
+    return 77;
+}
+#endif
+
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOFBF, 65536);
@@ -257,5 +300,7 @@ int main(int argc, char **argv)
         return from_within(argv[2], argv[3]);
     if (strcmp(argv[1], "become") == 0)
         return as_another(atoi(argv[2]), argv[3]);
+    if (strcmp(argv[1], "foreign") == 0)
+        return foreign(atoi(argv[2]), argv[3]);
     return by(argv[1], argv[2]);
 }

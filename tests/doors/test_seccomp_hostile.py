@@ -127,6 +127,21 @@ def test_there_is_no_other_session_behind_the_door(login: Login, posted: str) ->
     assert login(*inner).err.endswith("No such file or directory\n")
 
 
+def test_numbers_of_other_architectures_let_nobody_out(
+    login: Login, posted: str, raw: str, other_uid: int
+) -> None:
+    """32-bit opens see what is really there; a session is not left by them, nor a user unseen."""
+    said = through(login, raw, "foreign", str(other_uid), f"/srv/{posted}")
+    if said.status == 77:
+        pytest.skip("this kernel has no other system calls than its own")
+    no = "No such file or directory"
+    refused = "Operation not permitted"
+    if said.out.startswith("Function not implemented"):
+        pytest.skip("this kernel runs no 32-bit programs")
+    first = f"{no}, {refused}, {refused}, {refused}, stays posted\n\n"
+    assert said.out == f"{first}done, open: {no}\n"
+
+
 def test_any_user_may(
     broker: Running, run_as: RunAs, other_uid: int, short_tmp: Path, anybody_python: object
 ) -> None:

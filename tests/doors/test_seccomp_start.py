@@ -19,6 +19,7 @@ import pytest
 
 from pagsrv.doors import parts, seccomp
 from tests.cli.command import COMMAND, Login, environment
+from tests.conftest import RunAs
 from tests.doors.test_seccomp import through, typed
 
 pytestmark = pytest.mark.kernel
@@ -92,6 +93,34 @@ def test_a_part_that_is_not_built_is_said(monkeypatch: pytest.MonkeyPatch, short
     monkeypatch.setattr(parts, "_prefixes", lambda: [short_tmp])
     with pytest.raises(parts.NotBuilt, match=r"make -C contrib/c install PREFIX="):
         seccomp.words(["true"], "/srv", None, None)
+
+
+def test_what_the_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch, short_tmp: Path) -> None:
+    """Kernel, seccomp and Yama, each as the machine tells it; root is let by Yama."""
+    assert seccomp.missing() == ""
+    told = short_tmp / "told"
+    told.write_text("1\n")
+    monkeypatch.setattr(seccomp, "_YAMA", str(told))
+    assert ("ptrace_scope" in seccomp.missing()) == (os.geteuid() != 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "ptrace_scope" in seccomp.missing()
+    monkeypatch.setattr(seccomp, "_ACTIONS", str(told))
+    assert "user notifications" in seccomp.missing()
+    monkeypatch.setattr(seccomp, "_KERNEL", (99, 0))
+    assert "it takes Linux 99.0" in seccomp.missing()
+
+
+def test_a_supervisor_that_may_not_look_is_refused(
+    login: Login, run_as: RunAs, other_uid: int, built: Path
+) -> None:
+    """As with Yama: here the program may not be read, and so not be traced."""
+    closed = built / "closed-exec"
+    shutil.copy(parts.program(seccomp.PROGRAM), closed)
+    closed.chmod(0o111)
+    done = run_as(other_uid, [str(closed), "--", "true"], env=environment(login.directory))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("pagsrv: the supervisor may not look at CMD (")
+    assert "--preload" in done.stderr
 
 
 def test_the_terminal_is_cmds(login: Login) -> None:
