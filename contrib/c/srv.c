@@ -92,25 +92,44 @@ static int fails(int error)
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
-/* Names that lead beneath what is no directory are no names for the broker. */
+/* Beneath what is no directory the broker finds nothing; a file system says why. */
 static int why_not_beneath(struct srv *srv, const char *name)
 {
     char entry[SRV_FULL];
     struct pagsrv_entry is;
     size_t scope = is_scope(name, strcspn(name, "/")) ? strcspn(name, "/") + 1 : 0;
     size_t length = scope + strcspn(name + scope, "/");
+    int error = errno;
 
-    if (errno != EINVAL || !srv_is_beneath(name) || length >= sizeof(entry))
+    if ((error != ENOENT && error != EINVAL) || !srv_is_beneath(name) || length >= sizeof(entry))
         return -1;
     memcpy(entry, name, length);
     entry[length] = 0;
-    return srv_entry(srv, entry, &is) < 0 ? -1 : fails(ENOTDIR);
+    if (srv_entry(srv, entry, &is) < 0)
+        return -1;
+    return fails(strcmp(is.kind, "dir") == 0 ? error : ENOTDIR);
+}
+
+/* A directory that is to be read is opened anew, where its permissions let us: who reads the posted
+ * one goes on where somebody else stopped.  FD is used up. */
+static int directory(int fd)
+{
+    struct stat is;
+    int anew = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (anew < 0 && (fstat(fd, &is) < 0 || !S_ISDIR(is.st_mode))) {
+        close(fd);
+        return fails(ENOTDIR);
+    }
+    if (anew < 0)
+        return fd;
+    close(fd);
+    return anew;
 }
 
 static int open_entry(struct srv *srv, const char *name, int flags)
 {
     struct pagsrv **line = srv_line(srv, &srv->board);
-    struct stat is;
     int fd;
 
     if (!line)
@@ -120,10 +139,7 @@ static int open_entry(struct srv *srv, const char *name, int flags)
     while (fd < 0 && srv_again(srv, line));
     if (fd < 0)
         return why_not_beneath(srv, name);
-    if (!(flags & O_DIRECTORY) || (fstat(fd, &is) == 0 && S_ISDIR(is.st_mode)))
-        return fd;
-    close(fd);
-    return fails(ENOTDIR);
+    return flags & O_DIRECTORY ? directory(fd) : fd;
 }
 
 int srv_entry(struct srv *srv, const char *name, struct pagsrv_entry *entry)
@@ -174,6 +190,8 @@ int srv_open(struct srv *srv, const char *name, int flags, char full[SRV_FULL])
             return SRV_DIRECTORY;
         return fails(creates && (flags & O_EXCL) ? EEXIST : EISDIR);
     }
+    if (srv_is_beneath(name) && (flags & O_ACCMODE) != O_RDONLY)
+        return fails(EROFS);
     if (creates && (flags & O_EXCL)) {
         if (srv_entry(srv, name, &entry) == 0)
             return fails(EEXIST);

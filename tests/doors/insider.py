@@ -3,6 +3,7 @@
 
     python insider.py leaks PATH COUNT BROKER    descriptors held before and after COUNT opens
     python insider.py survives PATH              opened while either supervisor is killed
+    python insider.py rights PATH                what the supervisors could still get
     python insider.py alone PATH                 opened when both are
     python insider.py leaves PATH                a child that outlives this process opens it
     python insider.py waits PATH BROKER          other files while the broker is stopped
@@ -101,6 +102,12 @@ def survives(path: str) -> object:
     for thread in threads:
         thread.join()
     return [len(set(killed)), good, strange]
+
+
+def rights(path: str) -> object:
+    """Whether each supervisor can get rights by executing something."""
+    told = [Path(f"/proc/{pid}/status").read_text() for pid in supervisors(path)]
+    return ["NoNewPrivs:\t1\n" in one for one in told]
 
 
 def alone(path: str) -> object:

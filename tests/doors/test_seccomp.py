@@ -7,6 +7,7 @@ supervisor does it.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -128,6 +129,18 @@ def test_scopes_have_names(login: Login, name: str, file: str) -> None:
     assert (said.out, said.status) == (f"hello\n{name}\n", 1)
     assert "cd: " in said.err
     login.must("rm", f"{user}/{name}-u")
+
+
+def test_a_posted_directory_is_one(login: Login, name: str, short_tmp: Path) -> None:
+    """It is listed, as often as anybody likes, and shown as a directory."""
+    (short_tmp / "within").write_text("deep\n")
+    login.must("post", name, "--open", str(short_tmp))
+    said = typed(
+        login, "bash", f"ls /srv/{name}", f"ls /srv/{name}/", f"test -d /srv/{name}",
+        f"stat -c %F /srv/{name}", "ls -F /srv", f"! (echo x >/srv/{name}/new) 2>/dev/null",
+    )  # fmt: skip
+    assert said == (0, f"within\nwithin\ndirectory\n{name}/\n", "")
+    assert os.listdir(short_tmp) == ["within"]
 
 
 def test_a_place_that_is_not_there_serves(login: Login, name: str, file: str) -> None:

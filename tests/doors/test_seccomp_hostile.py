@@ -168,6 +168,12 @@ def test_a_supervisor_that_dies_is_replaced(login: Login, posted: str) -> None:
     assert (killed, good, strange) == (6, "posted\n", [])
 
 
+def test_the_supervisor_has_no_more_than_its_callers(login: Login, posted: str) -> None:
+    """Who lends a posted directory's rights is told that they cannot get any (no_new_privs)."""
+    said = inside(login, "rights", f"/no/{posted}/{posted}")
+    assert json.loads(said.out) == [True, True]
+
+
 def test_without_any_supervisor_opens_fail_and_nobody_dies(
     login: Login, posted: str, short_tmp: Path
 ) -> None:
