@@ -17,6 +17,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -83,7 +84,7 @@ static void step_aside(int control)
     const struct sigaction reap = { .sa_handler = SIG_IGN, .sa_flags = SA_NOCLDWAIT };
     struct rlimit files;
     sigset_t none;
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int null;
 
     for (int number = 1; number < SIGRTMAX; number++)
         if (number != SIGSEGV && number != SIGBUS && number != SIGILL && number != SIGFPE &&
@@ -92,7 +93,10 @@ static void step_aside(int control)
     sigaction(SIGCHLD, &reap, NULL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    for (int fd = 0; fd < 3; fd++)
+    /* Whoever started us may have closed the first three. */
+    control = fcntl(control, F_DUPFD, LISTENER + 1);
+    null = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd < LISTENER; fd++)
         dup2(null, fd);
     dup2(control, LISTENER);
     syscall(SYS_close_range, LISTENER + 1, ~0u, 0);
@@ -103,6 +107,7 @@ static void step_aside(int control)
     }
     /* Who posts through us cannot get rights any more (exec.c), and the board is to know. */
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    umask(0077);
     if (chdir("/") < 0)
         return;         /* whatever this directory is, it stays */
 }
@@ -116,11 +121,26 @@ static void name_handles(struct door *door)
     snprintf(door->handle, sizeof(door->handle), "/memfd:pagsrv:%016llx (deleted)", random);
 }
 
-static void prepare(struct door *door, pid_t command, struct ready *ready)
+/* Whether we may read the memory of COMMAND, which is as ours still, and take its descriptors. */
+static int may_look(pid_t command)
 {
     static char probe;
+    int pidfd = pidfd_of(command), fd, error;
 
-    if (caller_read(command, (uintptr_t)&probe, &probe, sizeof(probe)) < 0) {
+    if (pidfd < 0 || caller_read(command, (uintptr_t)&probe, &probe, sizeof(probe)) < 0)
+        return 0;
+    fd = (int)syscall(SYS_pidfd_getfd, pidfd, STDIN_FILENO, 0);
+    error = errno;
+    close(pidfd);
+    if (fd >= 0)
+        close(fd);
+    errno = error;
+    return fd >= 0 || error == EBADF;
+}
+
+static void prepare(struct door *door, pid_t command, struct ready *ready)
+{
+    if (!may_look(command)) {
         ready->status = 1;
         snprintf(ready->sentence, sizeof(ready->sentence),
                  "the supervisor may not look at CMD (%s), so it cannot know what is opened; where "

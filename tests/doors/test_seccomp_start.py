@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
@@ -46,6 +47,15 @@ def test_cmd_is_the_process_that_was_started(login: Login) -> None:
     pid, told = said.out.splitlines()
     # 0, 1, 2 and the listing's own
     assert json.loads(told) == [int(pid), ["--at", "-x"], "kept", "/", False, 4]
+
+
+def test_closed_ends_stay_closed(login: Login, name: str) -> None:
+    """Whoever runs us without stdin, stdout and stderr has a door, and they are closed in CMD."""
+    inner = f"exec 9</etc/hostname; echo 9 >/srv/{name}; test ! -e /proc/self/fd/0"
+    outer = shlex.join([*COMMAND, "exec", "--", "sh", "-c", inner])
+    said = login.execute(["sh", "-c", f"{outer} <&- >&- 2>&-"])
+    assert said == (0, "", "")
+    assert login.must("stat", name, "--json").objects()[0]["assigned"] is True
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -TERM $$", -15)])
