@@ -231,7 +231,8 @@ static int announced_attach(struct pagsrv *board, const char *const *scopes, int
     return scopes && *scopes ? check_named(board, scopes, proved, mine) : 0;
 }
 
-int pagsrv_attach(struct pagsrv *board, const char *const *scopes)
+/* Kept before it is asked for: whatever comes of that, nothing else is asked for later. */
+static int remember(struct pagsrv *board, const char *const *scopes)
 {
     size_t count = 0;
 
@@ -239,17 +240,25 @@ int pagsrv_attach(struct pagsrv *board, const char *const *scopes)
         if (++count > SCOPES_ASKED)
             return fault(EINVAL, STATUS_USAGE, "%d scopes are the most that can be asked for",
                          SCOPES_ASKED);
-    if (!count && !board->flags && !board->attached)
-        board->counted_on = prover_counted_on(board->sock);
-    if (!board->counted_on && announced_attach(board, scopes, board->announced || board->flags))
-        return -1;
     forget_asked(board);
     for (size_t i = 0; i < count; i++) {
         board->asked[i] = strdup(scopes[i]);
-        if (!board->asked[i])
+        if (!board->asked[i]) {
+            board_end(board, GIVEN_UP);
             return fault(ENOMEM, STATUS_OTHER, "there is no memory for the scopes' names");
+        }
     }
     return 0;
+}
+
+int pagsrv_attach(struct pagsrv *board, const char *const *scopes)
+{
+    if (remember(board, scopes))
+        return -1;
+    board->counted_on = board->asked[0] || board->flags || board->attached ? NULL
+        : prover_counted_on(board->sock);
+    return board->counted_on ? 0
+        : announced_attach(board, scopes, board->announced || board->flags);
 }
 
 int board_recount(struct pagsrv *board)

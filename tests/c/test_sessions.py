@@ -88,6 +88,10 @@ def test_a_scope_named_and_not_proved_is_refused(built: Built, broker: Running) 
         assert refused[:3] == (-1, "ENOKEY", 7)
         assert mine("attach", "nonsense")[:3] == (-1, "EINVAL", 2)
         assert [told.split("|")[0] for told in mine.must("scopes").more] == [f"user:{os.geteuid()}"]
+        # Nor does it get more scopes than were asked for by announcing changes later.
+        assert mine("attach", "user", "pag")[1] == "ENOKEY"
+        assert mine("post", "x", -1)[:3] == (-1, "ENOKEY", 7)
+        assert mine("attach", *["user"] * 17)[:3] == (-1, "EINVAL", 2)
         mine.must("attach", "session")
         assert mine.must("scopes").result == 1
         mine.must("close")
