@@ -183,6 +183,6 @@ int main(int argc, char **argv)
     if (!board || pagsrv_attach(board, NULL))
         refused();
     fetch(board, fds);
-    pagsrv_close(board);
+    /* execve(2) hangs up, and frees, sooner than we could. */
     opening_become(&opening, fds);
 }
