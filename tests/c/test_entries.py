@@ -172,7 +172,7 @@ def test_the_nth_open_is_the_last(one: Member, file: str, name: str) -> None:
 # ── what cannot be said ──
 
 
-@pytest.mark.parametrize("bad", ["", ".", "..", "a/b", "user:1", "x" * 256, "\udcff", "a\x01b"])
+@pytest.mark.parametrize("bad", ["", ".", "..", "user:1", "x" * 256, "\udcff", "a\x01b"])
 def test_a_bad_name_is_a_sentence(one: Member, bad: str) -> None:
     """From the broker, or before it would break a message; the connection lives."""
     said = one("open", bad, None)
