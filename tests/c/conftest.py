@@ -36,6 +36,17 @@ def built(request: pytest.FixtureRequest) -> Iterator[Built]:
 
 
 @pytest.fixture(scope="session")
+def libraries() -> Iterator[Path]:
+    """Where both libraries lie, by gcc: libpagsrv.a and libpagsrv.so.0."""
+    building.needs("gcc")
+    path = make_short_directory()
+    for kind in ("a", "so.0"):
+        building.library(path, kind, "gcc")
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
 def watched() -> Iterator[Built]:
     """The driver under valgrind."""
     path = make_short_directory()

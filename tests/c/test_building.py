@@ -46,13 +46,12 @@ def exported(path: Path, *options: str) -> set[str]:
     return {line.split()[2] for line in lines if len(line.split()) == 3}
 
 
-def test_both_libraries_export_the_header_and_no_more(short_tmp: Path) -> None:
+def test_both_libraries_export_the_header_and_no_more(libraries: Path) -> None:
     """Nothing of ours is in the way of another's names."""
-    building.needs("gcc")
     assert len(declared()) == 19
-    assert exported(building.library(short_tmp, "so.0", "gcc"), "-D") == declared()
-    assert exported(building.library(short_tmp, "a", "gcc"), "-g") == declared()
-    said = run("readelf", "-d", short_tmp / "libpagsrv.so.0")
+    assert exported(libraries / "libpagsrv.so.0", "-D") == declared()
+    assert exported(libraries / "libpagsrv.a", "-g") == declared()
+    said = run("readelf", "-d", libraries / "libpagsrv.so.0")
     assert "soname: [libpagsrv.so.0]" in said
     needed = re.findall(r"NEEDED.*\[(.*)\]", said)
     # The sentence of a thread is in its own storage, which the linker itself hands out.
@@ -126,10 +125,9 @@ def test_files_and_functions_are_short(path: Path) -> None:
             assert number - begun <= FUNCTION, f"{path.name}:{number + 1}"
 
 
-def test_what_went_wrong_is_a_threads_own(short_tmp: Path) -> None:
+def test_what_went_wrong_is_a_threads_own(libraries: Path) -> None:
     """A sentence and a status of one thread are no other's."""
-    building.needs("gcc")
-    library = ctypes.CDLL(str(building.library(short_tmp, "so.0", "gcc")))
+    library = ctypes.CDLL(str(libraries / "libpagsrv.so.0"))
     library.pagsrv_connect.restype = library.pagsrv_sentence.restype = ctypes.c_char_p
     assert (library.pagsrv_sentence(), library.pagsrv_status()) == (b"", 0)
 

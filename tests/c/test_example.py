@@ -30,15 +30,13 @@ REFERENCE = ROOT / "docs" / "reference" / "c.md"
 
 
 @pytest.fixture(scope="module")
-def noted() -> Iterator[Path]:
+def noted(libraries: Path) -> Iterator[Path]:
     """The page's program."""
-    building.needs("gcc")
     path = make_short_directory()
     (text,) = [block.text for block in blocks(PAGE.read_text()) if block.language == "c"]
     (path / "noted.c").write_text(text)
-    library = building.library(path, "a", "gcc")
     run("gcc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", f"-I{building.SOURCES}",
-        "-o", path / "noted", path / "noted.c", library)  # fmt: skip
+        "-o", path / "noted", path / "noted.c", libraries / "libpagsrv.a")  # fmt: skip
     yield path / "noted"
     shutil.rmtree(path)
 
