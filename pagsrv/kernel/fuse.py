@@ -124,7 +124,7 @@ def parse(raw: memoryview) -> Question:
 class Attributes(NamedTuple):
     """What stat(2) shows of a node; times are seconds since 1970."""
 
-    node: int
+    inode: int
     mode: int
     uid: int
     gid: int
@@ -141,7 +141,7 @@ class Attributes(NamedTuple):
             whole.append(int(moment))
             parts.append(int(moment % 1 * 1_000_000_000))
         return _ATTR.pack(
-            self.node, self.size, 0, *whole, *parts, self.mode, self.links, self.uid, self.gid, 0,
+            self.inode, self.size, 0, *whole, *parts, self.mode, self.links, self.uid, self.gid, 0,
             _BLOCK, 0,
         )  # fmt: skip
 
@@ -167,12 +167,12 @@ def begun(minor: int, readahead: int, flags: int) -> bytes:
     )  # fmt: skip
 
 
-def entry(attributes: Attributes) -> bytes:
+def entry(node: int, attributes: Attributes) -> bytes:
     """A node found, not to be remembered: the next to look may be another session's.
 
     Its attributes are good for the question that follows; who got no node asks for none.
     """
-    return _ENTRY.pack(attributes.node, 0, 0, 0, 0, _A_MOMENT) + attributes.pack()
+    return _ENTRY.pack(node, 0, 0, 0, 0, _A_MOMENT) + attributes.pack()
 
 
 def attributes_of(attributes: Attributes) -> bytes:

@@ -93,7 +93,7 @@ def serve(given: argparse.Namespace, callers: Callers, words: str) -> int:
     try:
         with Mount(given.path) as mount, Loop(mount.fd) as loop:
             everybody = mount.everybody and isinstance(callers, Everybody)
-            space = Namespace(boards, callers, Nodes(), scope=given.scope)
+            space = Namespace(boards, callers, Nodes(everybody=everybody), scope=given.scope)
             Door(loop, space, mount.device, everybody=everybody)
             notify(f"READY=1\nSTATUS=serving {mount.path}")
             sys.stdout.write(f"serves at {mount.path}: {words}\n")

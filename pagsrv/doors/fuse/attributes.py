@@ -43,10 +43,10 @@ def of_root(uid: int, gid: int, since: float) -> Attributes:
     return Attributes(ROOT, stat.S_IFDIR | 0o755, uid, gid, since, since, since, 2)
 
 
-def of(number: int, view: EntryView, *, gone: bool = False) -> Attributes:
-    """The entry *view*, whose node has that *number*; *gone*: it is not on the board any more."""
+def of(inode: int, view: EntryView, *, gone: bool = False) -> Attributes:
+    """The entry *view* with that *inode*; *gone*: it is not on the board any more."""
     return Attributes(
-        number, stat.S_IFREG | mode_of(view.mask), view.owner.uid, view.owner.gid,
+        inode, stat.S_IFREG | mode_of(view.mask), view.owner.uid, view.owner.gid,
         view.last_opened or view.created, view.created, view.created, 0 if gone else 1,
         _SIZE if view.assigned else 0,
     )  # fmt: skip

@@ -64,7 +64,8 @@ class Namespace:
 
     def told(self, view: EntryView) -> bytes:
         """The answer that the entry *view* was found."""
-        return fuse.entry(attributes.of(self.nodes.tell(view).number, view))
+        number, node = self.nodes.tell(view)
+        return fuse.entry(number, attributes.of(node.inode, view))
 
     def getattr(self, question: Question) -> bytes:
         """GETATTR. Who holds a handle may look, also when the entry is gone, or another's."""
@@ -79,7 +80,7 @@ class Namespace:
             if not node.handles:
                 raise
             view, gone = node.view, True
-        return fuse.attributes_of(attributes.of(node.number, view, gone=gone))
+        return fuse.attributes_of(attributes.of(node.inode, view, gone=gone))
 
     def access(self, question: Question) -> bytes:
         """ACCESS."""
@@ -174,8 +175,8 @@ class Namespace:
             raise refuse(EINVAL)
         return self.getattr(question)
 
-    def create(self, question: Question, raw: bytes) -> tuple[Node, bool]:
-        """The node of an empty entry of that name, or of what is there; whether it is new."""
+    def create(self, question: Question, raw: bytes) -> tuple[EntryView, bool]:
+        """An empty entry of that name, or what is there; whether it is new."""
         name = _name(raw)
         with self.callers.proved(question) as behalf, self.boards.lend() as board:
             try:
@@ -184,18 +185,17 @@ class Namespace:
             except Exists:
                 view = board.stat(name, self.scope, brief=True, on_behalf_of=behalf)
                 new = False
-        return self.nodes.tell(view), new
+        return view, new
 
     def mknod(self, question: Question) -> bytes:
         """MKNOD: an empty entry is a plain file that nobody has opened."""
         mode = question.fields(fuse.MKNOD_IN)[0]
         if not stat.S_ISREG(mode):
             raise refuse(EPERM)
-        node, new = self.create(question, question.names(fuse.MKNOD_IN)[0])
+        view, new = self.create(question, question.names(fuse.MKNOD_IN)[0])
         if not new:
-            self.nodes.forget(node.number, 1)
             raise refuse(EEXIST)
-        return fuse.entry(attributes.of(node.number, node.view))
+        return self.told(view)
 
     def unlink(self, question: Question) -> bytes:
         """UNLINK."""

@@ -53,13 +53,14 @@ class Opener:
         """CREATE: an empty entry, open; or what is there, unless O_EXCL."""
         self._files.check(question.uid)
         flags = question.fields(fuse.CREATE_IN)[0]
-        node, new = self._space.create(question, question.names(fuse.CREATE_IN)[0])
+        view, new = self._space.create(question, question.names(fuse.CREATE_IN)[0])
+        number, node = self._space.nodes.tell(view)
         try:
             handle = self._created(question, node, flags, new=new)
         except BaseException:
-            self._space.nodes.forget(node.number, 1)
+            self._space.nodes.forget(number, 1)
             raise
-        return fuse.entry(attributes.of(node.number, node.view)) + handle
+        return fuse.entry(number, attributes.of(node.inode, node.view)) + handle
 
     def _created(self, question: Question, node: Node, flags: int, *, new: bool) -> bytes:
         if new:

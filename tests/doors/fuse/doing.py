@@ -439,3 +439,14 @@ def elsewhere(function: Callable[..., Any], *args: Any) -> str:  # noqa: ANN401 
     os.waitpid(pid, 0)
     assert found.endswith(".")
     return found[:-1]
+
+
+def clear_nonblocking(name: str) -> None:
+    """Clear O_NONBLOCK of what is held as *name*."""
+    flags = fcntl.fcntl(held[name], fcntl.F_GETFL)
+    fcntl.fcntl(held[name], fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
+
+
+def start_shell(script: str) -> int:
+    """A child of ours that runs *script*; its id."""
+    return os.posix_spawn("/bin/sh", ["sh", "-c", script], bare_environment())

@@ -13,6 +13,7 @@ import stat
 import pytest
 
 from tests.actors import Actor
+from tests.daemon.waiting import until
 from tests.doors.fuse import doing
 from tests.doors.fuse.mounts import Mounted
 from tests.running import Running
@@ -163,7 +164,8 @@ def test_it_stays_after_the_poster_and_after_removal(
     here(doing.open_at, path, os.O_RDONLY)
     here(os.unlink, path)
     assert here(os.listdir, mount.path) == []
-    assert here(os.fstat, here(doing.number_of, "file")).st_nlink == 0
+    number = here(doing.number_of, "file")
+    until(lambda: here(os.fstat, number).st_nlink == 0, os.sched_yield, "the name is gone")
     assert here(doing.read, "file") == b"kept\n"
     here(doing.close, "file")
 
@@ -175,6 +177,19 @@ def test_a_handle_of_a_removed_entry_assigns_nothing(here: Actor, path: str, scr
     here(os.unlink, path)
     assert here(doing.write_fault, "file", b"%d" % number) == "ENOENT"
     assert here(doing.fault, os.stat, path) == "ENOENT"
+    here(doing.close, "f", "file")
+
+
+def test_a_handle_of_a_renamed_entry(here: Actor, path: str, scratch: str) -> None:
+    """It is the entry's, whatever that is called by now; its inode is the same."""
+    number = here(doing.a_file, scratch, b"text")
+    here(doing.open_at, path, WRITE | CREAT)
+    inode = here(os.stat, path).st_ino
+    here(os.rename, path, path + "y")
+    here(doing.write, "file", b"%d" % number)
+    assert here(os.stat, path + "y").st_ino == inode
+    assert here(os.fstat, here(doing.number_of, "file")).st_nlink == 1
+    assert here(doing.read_path, path + "y") == b"text"
     here(doing.close, "f", "file")
 
 

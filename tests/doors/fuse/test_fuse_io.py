@@ -132,6 +132,30 @@ def test_a_long_write_is_written_whole(here: Actor, path: str) -> None:
     here(doing.close, "r", "w")
 
 
+@pytest.mark.parametrize("size", [4096, 1_000_000])
+def test_a_writer_that_waits_keeps_no_name(
+    here: Actor, there: Actor, path: str, mount: Mounted, size: int
+) -> None:
+    """Its name can be opened, truncated, renamed and removed, and the directory be listed."""
+    _, writing_end = here(doing.a_pipe)
+    here(doing.assign, path, writing_end)
+    here(doing.set_nonblocking, "w")
+    here(doing.fill, "w")
+    here(doing.clear_nonblocking, "w")
+    pid = here(doing.start_shell, f"exec head -c {size} /dev/zero >{path}")
+    here(doing.wait_until_writing, pid)
+    assert here(doing.write_new, path, b"x", os.O_WRONLY | os.O_TRUNC | NONBLOCK) == "EAGAIN"
+    here(os.chmod, path, 0o200)
+    here(os.rename, path, path + "y")
+    here(os.unlink, path + "y")
+    assert os.path.basename(path) not in here(os.listdir, mount.path)
+    there(os.mknod, path)
+    there(os.unlink, path)
+    os.kill(pid, signal.SIGKILL)
+    assert here(doing.status_of, pid) == -signal.SIGKILL
+    here(doing.close, "r", "w")
+
+
 def test_a_long_read_takes_what_is_there(here: Actor, path: str) -> None:
     """And does not wait for the rest of a large buffer."""
     reading, _ = here(doing.a_socketpair)

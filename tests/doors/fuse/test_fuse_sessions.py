@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,8 @@ from pagsrv.kernel.process import undumpable
 from tests.actors import Actor
 from tests.anybody import OTHER_UID
 from tests.doors.fuse import doing
-from tests.doors.fuse.mounts import Mounted
+from tests.doors.fuse.mounts import Mounted, mounted
+from tests.running import Running
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
@@ -154,3 +156,14 @@ def test_a_process_namespace_within_ours(here: Actor, path: str) -> None:
     )
     assert said == (0, "", "")
     assert here(doing.xattrs, path)["user.pagsrv.assigned"] == "true"
+
+
+def test_the_same_uid_and_no_other(board: Running, short_tmp: Path, one: Actor) -> None:
+    """Told to serve its uid, a mount serves that uid's sessions, and refuses every other's."""
+    with mounted(short_tmp, board.dir, "--same-uid", "--scope=user") as made:
+        with Actor() as ours, Actor() as too:
+            ours(os.mknod, made / "x")
+            assert too(os.listdir, made.path) == ["x"]
+            too(os.unlink, made / "x")
+        for call, *args in ((os.listdir, made.path), (os.stat, made / "x"), (os.mknod, made / "x")):
+            assert one(doing.fault, call, *args) == "EACCES"
