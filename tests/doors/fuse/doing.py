@@ -450,3 +450,20 @@ def clear_nonblocking(name: str) -> None:
 def start_shell(script: str) -> int:
     """A child of ours that runs *script*; its id."""
     return os.posix_spawn("/bin/sh", ["sh", "-c", script], bare_environment())
+
+
+def open_many(path: str, most: int) -> tuple[int, str]:
+    """Open *path* up to so many times: how often that went well, and the errno's name."""
+    held["many"] = []
+    try:
+        while len(held["many"]) < most:
+            held["many"].append(os.open(path, os.O_WRONLY))
+    except OSError as error:
+        return len(held["many"]), errno.errorcode[error.errno or 0]
+    return len(held["many"]), ""
+
+
+def close_many() -> None:
+    """Close them."""
+    for fd in held.pop("many"):
+        os.close(fd)

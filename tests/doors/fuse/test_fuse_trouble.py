@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -247,3 +248,21 @@ def test_nobody_can_be_proved(short_tmp: Path) -> None:
         assert (door.returncode, out, err.count("\n")) == (7, "", 1)
         assert "no caller can be proved" in err
         assert "--same-uid" in err
+
+
+def test_a_uid_that_opens_too_much(own_board: Running, short_tmp: Path, other_uid: int) -> None:
+    """ENFILE for it; others go on, and it does, too, when it closes something."""
+    few = ("prlimit", "--nofile=600", sys.executable)
+    with mounted(short_tmp, own_board.dir, argv=few) as made, Actor(other_uid) as greedy:
+        greedy(os.mknod, made / "x")
+        assert greedy(doing.open_many, made / "x", 200) == (86, "ENFILE")
+        with Actor() as other:
+            other(os.mknod, made / "x")
+            assert other(os.listdir, made.path) == ["x"]
+        greedy(doing.close_many)
+        until(
+            lambda: not greedy(doing.fault, doing.open_at, made / "x", os.O_WRONLY),
+            os.sched_yield,
+            "it may open again",
+        )
+        greedy(doing.close, "file")
