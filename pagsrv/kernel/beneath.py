@@ -122,12 +122,13 @@ def _found(top: Fd, at: str, path: Path) -> Fd:
     return found
 
 
-def _openat2(top: Fd, path: str) -> Fd:
+def _openat2(top: Fd, path: str, flags: int = 0) -> Fd:
     import ctypes  # noqa: PLC0415 -- see libc
 
-    how = _HOW.pack(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE)
+    how = _HOW.pack(os.O_PATH | os.O_CLOEXEC | flags, 0, _RESOLVE)
+    size = ctypes.c_size_t(len(how))
     for _ in range(_TRIES):
-        number = libc().syscall(_OPENAT2, top.fileno(), path.encode(), how, len(how))
+        number = libc().syscall(_OPENAT2, top.fileno(), path.encode(), how, size)
         if number >= 0:
             return Fd(number)
         code = ctypes.get_errno()
@@ -228,8 +229,13 @@ def _explained(top: Fd, at: str, path: Path, error: OSError) -> Refused:
         try:
             _openat2(top, "/".join(path[:count])).close()
         except OSError as earlier:
-            return _refusal(earlier, "/".join((at, *path[:count])))
-    return _refusal(error, "/".join((at, *path)))
+            error, path = earlier, path[:count]
+            break
+    full = "/".join((at, *path))
+    if error.errno == errno.ENOENT and path:
+        with suppress(OSError), _openat2(top, "/".join(path), os.O_NOFOLLOW):
+            return NoEntry(f"{full} is a link to what is not there, as its poster sees it")
+    return _refusal(error, full)
 
 
 def _refusal(error: OSError, full: str) -> Refused:

@@ -135,6 +135,15 @@ def test_links_in_a_circle(top: Fd, tree: Path) -> None:
     assert "in a circle" in str(refused(top, "round"))
 
 
+def test_links_that_lead_nowhere(top: Fd, tree: Path) -> None:
+    """They are there, and what they say is not."""
+    (tree / "sub" / "nowhere").symlink_to("missing")
+    for path in ("sub/nowhere", "sub/nowhere/further"):
+        error = refused(top, path)
+        assert isinstance(error, NoEntry)
+        assert f"{AT}/sub/nowhere is a link to what is not there" in str(error)
+
+
 def test_nothing_of_proc_is_reached(tree: Path) -> None:
     """Neither links of the kernel's own, nor the process that looks, by whatever name."""
     os.symlink("../docs", tree / "on-the-way")
