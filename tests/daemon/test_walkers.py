@@ -20,7 +20,7 @@ from pagsrv.daemon.spawner import NAME
 from pagsrv.kernel.fd import Fd
 from pagsrv.kernel.libc import libc
 from pagsrv.kernel.process import comm
-from pagsrv.limits import WALK_SECONDS
+from pagsrv.limits import MESSAGE_FDS, WALK_SECONDS
 from tests.actors import Actor
 from tests.anybody import OTHER_UID
 from tests.daemon import members
@@ -213,3 +213,33 @@ def test_hanging_up_while_it_is_looked_for(broker: Running, tree: Path) -> None:
             "what came for nobody is closed",
         )  # fmt: skip
         assert "Traceback" not in broker.log, broker.log
+
+
+def test_as_many_as_a_message_carries(broker: Running, tree: Path) -> None:
+    """In one call, by a few walkers; and a connection that reads none of them gets no more."""
+    with Client(broker.dir) as client, member(broker, OTHER_UID) as poster:
+        poster(post_directory, str(tree))
+        client.attach("user")
+        names = [
+            f"user:{OTHER_UID}/docs/{'own' if n % 2 else 'sub/own'}" for n in range(MESSAGE_FDS)
+        ]
+        answer = client.talk("OpenMany", {"names": names})
+        assert answer.parameters == {"fds": list(range(MESSAGE_FDS))}
+        sizes = [os.fstat(fd.fileno()).st_size for fd in answer.fds]
+        answer.fine()
+        assert sizes == [len("own it is") if n % 2 else len("sub/own it is") for n in range(253)]
+        assert 1 <= len(walkers(broker)) <= 4
+        for _ in range(6):
+            client.ask("OpenMany", {"names": names})
+        errors = [told.error for told in (client.hear() for _ in range(6)) if not close(told.fds)]
+        assert set(errors) <= {"", "QuotaExceeded"}
+        until(
+            lambda: beneath(broker.pid, tree) == [str(tree)], lambda: client.do("Health"),
+            "what was opened is closed",
+        )  # fmt: skip
+
+
+def close(fds: list[Fd]) -> None:
+    """Close them."""
+    for fd in fds:
+        fd.close()
