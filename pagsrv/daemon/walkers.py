@@ -89,9 +89,8 @@ class Walkers:
                 walker.give(asked)
             except (BrokenPipeError, ConnectionResetError):
                 if walker.pidfd is None:
-                    walker.asked = (
-                        asked  # it never began; what it said of that is still to be heard
-                    )
+                    # It never began, and what it said of that is still to be heard.
+                    walker.asked = asked
                     return True
                 self._end(walker)  # it ended while it was idle
             except OSError:
