@@ -11,16 +11,21 @@ import ctypes
 import os
 import select
 import signal
+import socket
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from pagsrv.daemon import spawner
 from pagsrv.daemon.spawner import NAME
+from pagsrv.kernel import keys
 from pagsrv.kernel.fd import Fd
 from pagsrv.kernel.libc import libc
 from pagsrv.kernel.process import comm
 from pagsrv.limits import MESSAGE_FDS, WALK_SECONDS
+from pagsrv.nodes import Credentials
 from tests.actors import Actor
 from tests.anybody import OTHER_UID
 from tests.daemon import members
@@ -47,6 +52,7 @@ __all__ = ["tree"]
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
 OPENS = 10_000
+_CLONE_NEWNS = 0x20000  # linux/sched.h
 
 
 # ---- walkers -------------------------------------------------------------------------------------
@@ -65,7 +71,7 @@ def fields(pid: int) -> dict[str, list[str]]:
 
 
 def test_a_walker_holds_nothing(broker: Running, tree: Path) -> None:
-    """Nothing of the board's, no capability, and a session keyring of nobody's."""
+    """Nothing of the board's, and no capability."""
     with member(broker, OTHER_UID, groups=(SHARED,)) as poster:
         poster(post_directory, str(tree))
         poster(members.put, "secret", b"of the board", scope="user")
@@ -83,6 +89,28 @@ def test_a_walker_holds_nothing(broker: Running, tree: Path) -> None:
         assert told["NoNewPrivs:"] == ["1"]
         assert os.stat(f"/proc/{walker}/fd").st_uid == 0  # so it is not dumpable (proc(5))
         assert os.readlink(f"/proc/{walker}/cwd") == "/"
+
+
+def rings_of_walkers() -> tuple[int, list[int]]:
+    """Our session keyring, and those that the first two walkers have that we make."""
+    found: list[int] = []
+    spawner._fork = lambda *_: found.append(keys.session_ring())  # type: ignore[assignment]
+    own = keys.session_ring()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        data = msgspec.json.encode(Credentials(0, 0, ()))
+        alone = spawner._make(ours, theirs, data, alone=False)
+        assert spawner._make(ours, theirs, data, alone=alone)
+    return own, found
+
+
+def test_walkers_are_in_nobodys_session(other_uid: int) -> None:
+    """What the broker's ring gives a right to is nothing to them; they share an empty one."""
+    assert other_uid
+    with Actor() as actor:
+        own, (first, second) = actor(rings_of_walkers)
+        assert first == second != own
+        assert actor(keys.read_ring, first) == ()
 
 
 def test_a_walker_is_nobody_elses(user_broker: Running, tree: Path) -> None:
@@ -153,6 +181,40 @@ def test_a_file_system_that_hangs_keeps_nobody_else(broker: Running, tree: Path)
         assert f"more than {WALK_SECONDS} seconds" in caught.value.message
         until(lambda: stopped not in walkers(broker), lambda: other.do("Health"), "it is killed")
         assert waiter(read, "docs/own") == "own it is"
+
+
+def mount_silent(path: str) -> str:
+    """Mount a file system whose server never answers, for us alone; why not, if that cannot be."""
+    if libc().unshare(_CLONE_NEWNS):
+        return "no mount namespace"
+    libc().mount(b"none", b"/", None, ctypes.c_ulong(0x44000), None)  # MS_REC | MS_PRIVATE
+    device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    options = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % device
+    failed = libc().mount(b"silent", path.encode(), b"fuse", ctypes.c_ulong(0), options)
+    return "no FUSE" if failed else ""
+
+
+def test_a_mount_that_hangs(broker: Running, tree: Path) -> None:
+    """Mounts of the poster's own are beneath, those of a server that never answers too."""
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("there is no /dev/fuse")
+    (tree / "hangs").mkdir()
+    tree.chmod(0o755)
+    with member(broker, 0) as poster, member(broker, 0) as waiter, Client(broker.dir) as other:
+        other.attach("user")
+        why = poster(mount_silent, str(tree / "hangs"))
+        if why:
+            pytest.skip(f"cannot be tried here: {why}")
+        poster(post_directory, str(tree))
+        waiter(members.ask, "Open", name="docs/hangs/file")
+        poster(members.ask, "Walk", name="docs/hangs")
+        assert read("docs/roots", other) == "roots it is"
+        for actor in (waiter, poster):
+            with pytest.raises(Said) as caught:
+                actor(members.hear)
+            assert caught.value.error == "TimedOut"
+        assert poster(read, "docs/roots") == "roots it is"
+        until(lambda: len(walkers(broker)) == 1, lambda: other.do("Health"), "both are killed")
 
 
 def test_each_uid_has_a_few_and_the_others_wait(broker: Running, tree: Path) -> None:
