@@ -9,15 +9,18 @@ and close() closes all that is here. It refuses to know the board, and what a re
 from __future__ import annotations
 
 import errno
+import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from fcntl import ioctl
 from select import EPOLLIN, EPOLLOUT
 from socket import MSG_NOSIGNAL
+from termios import TIOCOUTQ
 from typing import TYPE_CHECKING
 
 from pagsrv.doors import s6_wire as wire
 from pagsrv.kernel import scm
-from pagsrv.limits import MESSAGE_FDS
+from pagsrv.limits import MESSAGE_FDS, OUT_QUEUE_FDS
 
 if TYPE_CHECKING:
     import socket
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from pagsrv.kernel.fd import Fd
 
     Judge = Callable[[wire.Request, Sequence[Fd], int], tuple[Answer, int]]
+
+_INT = struct.Struct("i")
 
 _READ = 4096
 """Bytes read in one turn: some hundred requests at most, so that others get theirs."""
@@ -49,6 +54,7 @@ class Client:
         self._bytes = bytearray()
         self._fds: list[Fd] = []
         self._left = 0
+        self._flying = 0
         self._waiting: deque[tuple[memoryview, list[Fd]]] = deque()
 
     @property
@@ -110,6 +116,8 @@ class Client:
             request = wire.request(payload, len(fds))
             if self._judge is None:
                 answer: Answer = [(wire.status(errno.EPERM), [])]
+            elif self._has_many_unread() and isinstance(request, wire.Retrieve | wire.GetDump):
+                answer = [(wire.status(errno.ENFILE), [])]
             else:
                 self._check_turn(request)
                 answer, self._left = self._judge(request, fds, self._left)
@@ -117,6 +125,17 @@ class Client:
         finally:
             for fd in fds:
                 fd.close()
+
+    def _has_many_unread(self) -> bool:
+        """Whether it gets no more descriptors for now.
+
+        Those on their way cost no SO_SNDBUF, and are counted for all processes of the uid: beyond
+        the limit none of them could send any (ETOOMANYREFS, unix(7)).
+        """
+        if self._flying > OUT_QUEUE_FDS:
+            told = ioctl(self.sock.fileno(), TIOCOUTQ, bytes(_INT.size))
+            self._flying *= _INT.unpack(told) != (0,)
+        return self._flying > OUT_QUEUE_FDS
 
     def _check_turn(self, request: wire.Request) -> None:
         """Parts of a dump come when a dump was announced, and nothing else then."""
@@ -139,6 +158,7 @@ class Client:
             except BlockingIOError:
                 return
             self._waiting[0] = (data[sent:], fds[len(some) :])
+            self._flying += len(some)
             for fd in some:
                 fd.close()
             if sent == len(data):

@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 
 from tests.actors import Actor, held
-from tests.anybody import bare_environment
+from tests.anybody import Anybody, bare_environment
 from tests.cli.command import Login, Said, environment
 from tests.conftest import make_short_directory
 from tests.running import SECONDS, Running, running_broker, wait_ready
 
-DOOR = (sys.executable, "-P", "-m", "pagsrv.doors.s6")
-ROOT = Path(__file__).resolve().parent.parent.parent.parent
+MODULE = ("-P", "-m", "pagsrv.doors.s6")
+DOOR = (sys.executable, *MODULE)
 
 
 class Door:
@@ -48,11 +48,13 @@ class Door:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
 
-def start_door(words: Sequence[str], env: Mapping[str, str], log: str) -> int:
+def start_door(
+    words: Sequence[str], env: Mapping[str, str], log: str, argv: Sequence[str] = DOOR
+) -> int:
     """Start the door; run in an actor, it is in the actor's session, and the actor's child."""
     with open(log, "wb") as errors:
         held["door"] = subprocess.Popen(
-            [*DOOR, *words], env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=errors,
+            [*argv, *words], env=env, cwd="/", stdin=subprocess.DEVNULL, stdout=errors,
             stderr=errors,
         )  # fmt: skip
     return int(held["door"].pid)
@@ -82,16 +84,22 @@ def here(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noq
 
 @contextmanager
 def running_door(
-    tmp: Path, directory: str, *words: str, by: Callable[..., Any] = here, status: int = 0
-) -> Iterator[Door]:
-    """A door at tmp/s6, started *by* an actor, or by this process; it ends with *status*."""
+    tmp: Path, directory: str, *words: str, by: Callable[..., Any] = here, status: int = 0,
+    way: Anybody | None = None,
+) -> Iterator[Door]:  # fmt: skip
+    """A door at tmp/s6, started *by* an actor, or by this process; it ends with *status*.
+
+    *way* is how Python runs for every uid, where the actor has another.
+    """
     tmp.chmod(0o700)
     path, log, notify = tmp / "s6", tmp / "door.log", tmp / "door.notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(str(notify))
+        os.chmod(notify, 0o666)  # noqa: S103 -- the door may be another uid's
         told = {"NOTIFY_SOCKET": str(notify), "PYTHONWARNINGS": "always::ResourceWarning"}
-        env = environment(directory, told)
-        pid = by(start_door, [*words, str(path)], env, str(log))
+        env = environment(directory, told) | ({} if way is None else way.env)
+        argv = DOOR if way is None else (*way.argv, *MODULE)
+        pid = by(start_door, [*words, str(path)], env, str(log), argv)
         door = Door(path, pid, log)
         try:
             wait_ready(heard, pid, door)  # type: ignore[arg-type]  # it has a log, too

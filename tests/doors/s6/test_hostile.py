@@ -168,6 +168,33 @@ def test_who_dumps_and_does_not_read(door: Door, neighbour: Raw, note: str) -> N
         assert neighbour.delete(b"%d" % number) == 0
 
 
+def test_who_has_many_descriptors_unread_gets_no_more(
+    door: Door, neighbour: Raw, note: str
+) -> None:
+    """ENFILE, until it has read them: all processes of the uid share what may be on its way."""
+    with open(note, "rb") as file:
+        for number in range(600):
+            assert neighbour.store(b"%d" % number, file.fileno()) == 0
+    with Raw(door.path) as raw:
+        raw.send(frame(b"?") * 20)
+        assert len(neighbour.ids()) == 601  # its turn comes after that one's
+        statuses, came = [], 0
+        while len(statuses) < 20:
+            answer = raw.read()
+            assert answer is not None
+            came += len(answer.fds)
+            for fd in answer.fds:
+                fd.close()
+            if not answer.fds:
+                statuses.append(answer.status)
+        assert set(statuses) == {0, errno.ENFILE}
+        assert came == 601 * statuses.count(0)
+        for _, _, fd in raw.get_dump():
+            fd.close()
+    for number in range(600):
+        assert neighbour.delete(b"%d" % number) == 0
+
+
 def test_who_leaves_while_it_is_answered(door: Door, neighbour: Raw) -> None:
     """A hundred times, at once after asking."""
     for _ in range(100):

@@ -133,6 +133,33 @@ def test_another_uid_is_kept_out(door: Door, other_uid: int, note: str) -> None:
 
 
 @pytest.mark.root
+@pytest.mark.usefixtures("answering")
+def test_of_any_uid_at_roots_broker(
+    anybody_python: Anybody, other_uid: int, short_tmp: Path
+) -> None:
+    """The door is a user's, and the broker the machine's: the same holds."""
+    place = short_tmp / "place"
+    (short_tmp / "broker").mkdir(mode=0o755)
+    place.mkdir()
+    (place / "note").write_text("what the file says\n")
+    os.chown(place, other_uid, other_uid)
+    with (
+        running_broker(short_tmp / "broker", use=KERNEL) as broker,
+        Actor(other_uid) as actor, Actor(other_uid) as outsider,
+        running_door(
+            place, broker.dir, "--scope", "session", by=actor, way=anybody_python
+        ) as door,
+    ):  # fmt: skip
+        assert actor(stored, door.path, "a", str(place / "note")).status == 0
+        said = actor(clients, "s6-fdholder-retrieve", door.path, "a", "cat")
+        assert said == (0, "what the file says\n", "")
+        for stranger in (outsider, Actor()):
+            with stranger as one:
+                said = one(clients, "s6-fdholder-retrieve", door.path, "a", "cat")
+                assert said.err.endswith(f"{EPERM}\n")
+
+
+@pytest.mark.root
 def test_only_the_pag_is_served(board: Running, short_tmp: Path, note: str) -> None:
     """By the groups that the kernel shows: no SO_PEERKEYRING is needed."""
     member = {"groups": (0x41000123,)}
