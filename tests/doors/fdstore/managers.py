@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Service managers with a store of descriptors: the real one, and a plain receiver.
 
-The real one is `systemd --user` of root in process and mount namespaces of its own, without
+The real one is `systemd --user` of any uid in process and mount namespaces of its own, without
 D-Bus, in control groups of its own. The law: what is handed out is ready, and everything it
 started and made is gone afterwards. It refuses to know what is stored.
 """
@@ -13,7 +13,6 @@ import shlex
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,20 +23,24 @@ import pytest
 
 from pagsrv.kernel import scm
 from pagsrv.kernel.fd import Fd
-from tests.anybody import bare_environment
+from tests.anybody import Anybody, bare_environment, in_place
 from tests.running import SECONDS, wait_ready
 
-ROOT = Path(__file__).resolve().parent.parent.parent.parent
 SYSTEMD = "/usr/lib/systemd/systemd"
 
 _GROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 """Where a hierarchy's root may be (cgroups(7)), that systemd uses: of v2, or of both versions."""
 
+_UNSHARE = (
+    "unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child", "sh", "-c",
+)  # fmt: skip
 _SHELL = """
 for group in {groups}; do echo 0 >$group/cgroup.procs || exit 1; done
 mount -t tmpfs none /run && mkdir -p /run/systemd/system || exit 1
-{systemd} --user --unit=nothing.target </dev/null >>{log} 2>&1 &
-while read -r line; do ( eval "$line" ) 2>&1; echo; echo "status $?"; done
+own='setpriv --reuid={uid} --regid={uid} --clear-groups'
+$own {systemd} --user --unit=nothing.target </dev/null >>{log} 2>&1 &
+manager=$!
+while read -r line; do ( eval "$own $line" ) 2>&1; status=$?; echo; echo "status $status"; done
 """
 _SERVICE = """
 [Unit]
@@ -46,7 +49,7 @@ DefaultDependencies=no
 Type=notify
 NotifyAccess=all
 FileDescriptorStoreMax={most}
-WorkingDirectory={root}
+WorkingDirectory=/
 {environment}
 ExecStart={python} -m pagsrv fdstore import --scope user -- sh -c '\\
     echo "$$LISTEN_FDNAMES" >>{started}; systemd-notify --ready; exec sleep infinity'
@@ -75,9 +78,13 @@ class Manager:
 
     def systemctl(self, *words: str) -> str:
         """Run systemctl, which has to succeed; what it says."""
+        return self.run(f"systemctl --user {shlex.join(words)}")
+
+    def run(self, line: str) -> str:
+        """Run a command beside the manager, whose process is $manager; it has to succeed."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
-        self._shell.stdin.write(f"systemctl --user {shlex.join(words)}\n")
+        self._shell.stdin.write(f"{line}\n")
         self._shell.stdin.flush()
         said = ""
         while not (line := self._shell.stdout.readline()).startswith("status "):
@@ -101,42 +108,68 @@ class Manager:
         return sorted((self._place / "started").read_text().splitlines()[-1].split(":"))
 
 
-def _place(place: Path, env: Mapping[str, str], most: int) -> Path:
+class Whose(NamedTuple):
+    """The uid of a manager, and how Python runs as it."""
+
+    uid: int
+    way: Anybody
+
+
+ROOTS = Whose(0, in_place())
+
+
+def _place(place: Path, env: Mapping[str, str], most: int, whose: Whose) -> Path:
     """Make *place* with the units of a manager, and a runtime directory for it."""
     (place / "rt").mkdir(parents=True, mode=0o700)
     (place / "units").mkdir()
     (place / "units" / "nothing.target").write_text("[Unit]\nDefaultDependencies=no\n")
-    told = "\n".join(f'Environment="{name}={value}"' for name, value in env.items())
+    told = "\n".join(
+        f'Environment="{name}={value}"' for name, value in (whose.way.env | env).items()
+    )
     (place / "units" / "keep.service").write_text(_SERVICE.format(
-        most=most, root=ROOT, environment=told, python=sys.executable,
-        started=place / "started", words=place / "words",
+        most=most, environment=told, python=whose.way.argv[0], started=place / "started",
+        words=place / "words",
     ))  # fmt: skip
+    for each in (place, *place.rglob("*")):
+        os.chown(each, whose.uid, whose.uid)
     return place
 
 
-@contextmanager
-def real_manager(tmp: Path, env: Mapping[str, str], most: int = 700) -> Iterator[Manager]:
-    """A manager of services, and keep.service, started, with *env* and room for *most*."""
+def _check() -> None:
+    """Skip where no manager can be run, with the reason."""
     if os.geteuid() != 0:
         pytest.skip("only root can give a service manager namespaces of its own")
     if not os.path.exists(SYSTEMD) or shutil.which("unshare") is None:
         pytest.skip("systemd is not installed: contrib/setup.sh names the packages")
-    words = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child", "sh", "-c"]
-    tried = subprocess.run([*words, "true"], capture_output=True, text=True, check=False)
+    tried = subprocess.run([*_UNSHARE, "true"], capture_output=True, text=True, check=False)
     if tried.returncode != 0:
         pytest.skip(f"cannot be tried here: no namespaces are to be had: {tried.stderr.strip()}")
-    place = _place(tmp / "manager", env, most)
+
+
+@contextmanager
+def real_manager(
+    tmp: Path, env: Mapping[str, str], most: int = 700, whose: Whose = ROOTS
+) -> Iterator[Manager]:
+    """A manager of services, and keep.service, started, with *env* and room for *most*."""
+    _check()
+    place = _place(tmp / "manager", env, most, whose)
     log, notify = place / "log", place / "notify"
     mine = bare_environment() | {
         "XDG_RUNTIME_DIR": str(place / "rt"), "SYSTEMD_UNIT_PATH": str(place / "units"),
         "SYSTEMD_LOG_TARGET": "console", "NOTIFY_SOCKET": str(notify), "HOME": str(place),
     }  # fmt: skip
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard, _own_groups(tmp.name) as groups:
-        script = _SHELL.format(systemd=SYSTEMD, log=shlex.quote(str(log)), groups=" ".join(groups))
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard,
+        _own_groups(tmp.name, whose.uid) as groups,
+    ):
+        script = _SHELL.format(
+            systemd=SYSTEMD, log=shlex.quote(str(log)), groups=" ".join(groups), uid=whose.uid
+        )
         heard.bind(str(notify))
+        os.chmod(notify, 0o666)  # noqa: S103 -- the manager may be another uid's
         log.touch()
         shell = subprocess.Popen(
-            [*words, script], env=mine, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [*_UNSHARE, script], env=mine, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         try:
@@ -154,16 +187,18 @@ def real_manager(tmp: Path, env: Mapping[str, str], most: int = 700) -> Iterator
 
 
 @contextmanager
-def _own_groups(name: str) -> Iterator[list[str]]:
-    """A control group *name* in each hierarchy, removed with what was made in it."""
+def _own_groups(name: str, uid: int) -> Iterator[list[str]]:
+    """A control group *name* of *uid*'s in each hierarchy, removed with what was made in it."""
     roots = [root for root in _GROUPS if os.path.exists(f"{root}/cgroup.procs")]
     groups = [f"{root}/{name}" for root in roots]
     try:
-        for group in groups:
-            os.mkdir(group)
-    except OSError as error:
-        pytest.skip(f"cannot be tried here: no control group is to be had: {error.strerror}")
-    try:
+        try:
+            for group in groups:
+                os.mkdir(group)
+                for each in (group, *(f"{group}/{file}" for file in os.listdir(group))):
+                    os.chown(each, uid, uid)
+        except OSError as error:
+            pytest.skip(f"cannot be tried here: no control group is to be had: {error.strerror}")
         yield groups
     finally:
         for group in groups:

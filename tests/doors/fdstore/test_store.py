@@ -17,8 +17,10 @@ import pytest
 
 from pagsrv.client.blocking import Board, connect
 from tests.actors import Actor
+from tests.anybody import Anybody
 from tests.cli.command import COMMAND, Login, Said, environment, execute
-from tests.doors.fdstore.managers import Keeper, keeper, real_manager
+from tests.conftest import identity
+from tests.doors.fdstore.managers import Keeper, Whose, keeper, real_manager
 from tests.running import Running, running_broker
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
@@ -174,6 +176,43 @@ def test_hundreds_come_back(short_tmp: Path, broker: Running, board: Board) -> N
     for entry in board.list():
         with board.open(entry.name) as fd:
             assert os.fstat(fd.fileno()).st_ino == (short_tmp / entry.name).stat().st_ino
+
+
+@pytest.mark.root
+def test_a_users_manager_can_be_robbed(
+    short_tmp: Path, other_uid: int, anybody_python: Anybody
+) -> None:
+    """H5: a process of its uid opens what is stored; so what a session has is refused there."""
+    short_tmp.chmod(0o777)
+    (short_tmp / "broker").mkdir()
+    os.chown(short_tmp / "broker", other_uid, other_uid)
+    for name in ("users", "sessions"):
+        (short_tmp / name).write_text(f"this is the {name}'\n")
+        (short_tmp / name).chmod(0o644)
+    argv = [*anybody_python.argv, "-m", "pagsrv.daemon"]
+    whose = identity(other_uid)
+    with (
+        running_broker(short_tmp / "broker", argv=argv, env=anybody_python.env, **whose) as broker,
+        Actor(other_uid) as actor,
+        real_manager(short_tmp, {"PAGSRV_DIR": broker.dir}, whose=Whose(other_uid, anybody_python))
+        as manager,
+    ):  # fmt: skip
+
+        def pagsrv(*words: str) -> Said:
+            address = {"NOTIFY_SOCKET": str(short_tmp / "manager/rt/systemd/notify")}
+            env = environment(broker.dir, address) | anybody_python.env
+            return actor(execute, [*anybody_python.argv, "-m", "pagsrv", *words], env, None, ())
+
+        assert pagsrv("post", "users", "--open", str(short_tmp / "users"), "--scope", "user") == (
+            0, "", ""
+        )  # fmt: skip
+        assert pagsrv("post", "sessions", "--open", str(short_tmp / "sessions")) == (0, "", "")
+        said = pagsrv("fdstore", "export", "users", "sessions")
+        assert (said.status, "lie open to every process" in said.err) == (4, True), said
+        manager.export("users")
+        assert manager.stored() == 1
+        found = manager.run("sh -c 'cat $(find /proc/'$manager'/fd -lname \"*/users\")'")
+        assert found == "this is the users'"
 
 
 # ---- what is refused -----------------------------------------------------------------------------
