@@ -37,6 +37,7 @@ _CLIENTS, _STRANGERS = 256, 16
 _TOLD = 32
 _SHORT = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
 _SECOND = 1.0
+_ERR = 2
 
 
 class CannotServe(PagsrvError):
@@ -141,7 +142,7 @@ class Door:
 def say(sentence: str) -> None:
     """Write *sentence* to stderr, on one line."""
     with suppress(OSError):
-        os.write(2, f"pagsrv door: {sentence!s}\n".encode("utf-8", "backslashreplace"))
+        os.write(_ERR, f"pagsrv door: {sentence!s}\n".encode("utf-8", "backslashreplace"))
 
 
 # ---- the scope -----------------------------------------------------------------------------------
@@ -217,6 +218,13 @@ def _clear(path: str) -> None:
 # ---- the process ---------------------------------------------------------------------------------
 
 
+def _guard() -> None:
+    """Keep the numbers up to stderr's from the next socket, where they are closed."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _ERR:
+        pass
+    os.close(number)
+
+
 def _stopping(stack: ExitStack) -> socket.socket:
     """A socket that can be read once a signal asks us to end; the stack's."""
     ours, kernels = socket.socketpair()
@@ -274,6 +282,7 @@ def main(argv: list[str]) -> int:
     words.add_argument("--scope")
     words.add_argument("--same-uid", action="store_true")
     try:
+        _guard()
         serve(words.parse_args(argv))
     except PagsrvError as error:
         say(str(error))

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cli.command import COMMAND, SECONDS, environment, execute, start
 from tests.doors.s6.conftest import Door, clients
-from tests.running import Running
+from tests.doors.s6.raw import Raw
+from tests.running import Running, wait_ready
 
 pytestmark = pytest.mark.kernel
 
@@ -48,6 +51,31 @@ def test_a_signal_ends_it_well(short_tmp: Path, board: Running) -> None:
         process.communicate(timeout=SECONDS)
         assert process.returncode == (0 if number != signal.SIGKILL else -number)
         assert os.path.exists(path) == (number == signal.SIGKILL)
+
+
+def test_what_it_says_goes_to_no_client(short_tmp: Path, board: Running, note: str) -> None:
+    """Where stderr is closed its number is no socket's."""
+    short_tmp.chmod(0o700)
+    path = str(short_tmp / "s6")
+    words = [*COMMAND, "door", "s6", path, "--scope", "user"]
+    script = 'exec "$@" <&- >&- 2>&-'
+    notify, log = short_tmp / "notify", short_tmp / "log"
+    log.touch()
+    env = environment(board.dir, {"NOTIFY_SOCKET": str(notify)})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(notify))
+        process = subprocess.Popen(["sh", "-c", script, "sh", *words], env=env, cwd="/")
+        wait_ready(heard, process.pid, Door(Path(path), process.pid, log))  # type: ignore[arg-type]
+    try:
+        with Raw(path) as raw, Raw(path) as bad, open(note, "rb") as file:
+            bad.send(b"nonsense that is told of")
+            assert bad.read() is None
+            assert raw.store(b"a", file.fileno()) == 0
+        found = {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)}
+        assert found == {os.devnull}
+    finally:
+        process.terminate()
+        assert process.wait(SECONDS) == 0
 
 
 WRONG = [
