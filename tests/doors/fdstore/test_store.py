@@ -145,10 +145,10 @@ def test_a_dead_connection_stays_in_the_store(
     short_tmp: Path, broker: Running, board: Board
 ) -> None:
     """FDPOLL=0: but for entries that end so, too."""
-    ends = [socket.socketpair() for _ in range(2)]
-    board.post("stays", ends[0][0], scope="user")
-    board.post("goes", ends[1][0], scope="user", until=["hup"])
     with real_manager(short_tmp, {"PAGSRV_DIR": broker.dir}) as manager:
+        ends = [socket.socketpair() for _ in range(2)]
+        board.post("stays", ends[0][0], scope="user")
+        board.post("goes", ends[1][0], scope="user", until=["hup"])
         manager.export("stays", "goes")
         assert manager.stored() == 2
         for mine, other in ends:

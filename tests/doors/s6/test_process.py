@@ -71,8 +71,9 @@ def test_what_it_says_goes_to_no_client(short_tmp: Path, board: Running, note: s
             bad.send(b"nonsense that is told of")
             assert bad.read() is None
             assert raw.store(b"a", file.fileno()) == 0
-        found = {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)}
-        assert found == {os.devnull}
+        if os.geteuid() == 0:  # nobody else is shown what the door holds
+            found = {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)}
+            assert found == {os.devnull}
     finally:
         process.terminate()
         assert process.wait(SECONDS) == 0
