@@ -57,7 +57,7 @@ packages='python3 python3-venv python3-dev gcc make libc6-dev libkeyutils-dev ke
 # pagsrv-open starts in half the time with it (docs/adr/0028-the-c-library.md).
 packages="$packages musl-tools"
 if [ "$kind" = test ]; then
-    packages="$packages git socat tmux clang libbpf-dev"
+    packages="$packages git socat tmux clang g++ libbpf-dev"
     # The doors are tried with programs that know nothing of pagsrv.
     packages="$packages busybox-static valgrind fuse3 libfuse3-dev pkg-config"
     packages="$packages openssh-client openssh-server nginx-light s6 systemd strace"
