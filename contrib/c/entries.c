@@ -47,7 +47,8 @@ int pagsrv_take(struct pagsrv *board, const char *name, const char *scope)
     return one_fd(board, &call);
 }
 
-int pagsrv_open_many(struct pagsrv *board, const char *const *names, size_t count, int *fds)
+int pagsrv_open_beneath(struct pagsrv *board, const char *const *names, size_t count,
+                        const char *access, int *fds)
 {
     struct json parameters;
     struct call call;
@@ -62,9 +63,15 @@ int pagsrv_open_many(struct pagsrv *board, const char *const *names, size_t coun
     for (size_t i = 0; i < count; i++)
         text_string(&call.text, names[i], strlen(names[i]));
     text_words(&call.text, "]");
+    call_string(&call, "access", access);
     if (call_make(board, &call, &parameters))
         return -1;
     return board_fds(board, json_member(parameters, "fds"), count, fds);
+}
+
+int pagsrv_open_many(struct pagsrv *board, const char *const *names, size_t count, int *fds)
+{
+    return pagsrv_open_beneath(board, names, count, NULL, fds);
 }
 
 int pagsrv_remove(struct pagsrv *board, const char *name, const char *scope, uint64_t expect)

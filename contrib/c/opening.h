@@ -14,7 +14,7 @@
 enum { OTHER = 1, USAGE = 2, NO_SESSION = 7, NOT_EXECUTABLE = 126, NOT_FOUND = 127 };
 
 struct opening {
-    const char *directory, *scope;      /* NULL: not said */
+    const char *directory, *scope, *access;     /* NULL: not said */
     char **names;                       /* as they were written, with =FD, until opening_plan() */
     long *targets;                      /* which descriptor each becomes */
     size_t count;

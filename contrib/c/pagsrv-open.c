@@ -55,16 +55,20 @@ static void teach(void)
 {
     static const char help[] =
         "pagsrv-open: run a command with entries as descriptors\n\n"
-        "  pagsrv-open NAME[=FD]... [--scope S] [--dir DIR] -- CMD...\n\n"
+        "  pagsrv-open NAME[=FD]... [--scope S] [--access A] [--dir DIR] -- CMD...\n\n"
         "Each NAME becomes a descriptor of CMD, from 3 up, or FD if NAME=FD says so (the\n"
         "last = counts, if only digits follow). Several names: all or none. If the\n"
         "descriptors run from 3 without a gap, LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID\n"
         "are set as systemd sets them. CMD replaces this command, so its exit status is\n"
-        "the one you get. It does what `pagsrv open` does, and starts sooner.\n\n"
+        "the one you get. NAME/PATH is a file or directory beneath a posted directory,\n"
+        "opened anew with the rights of whoever posted that, for reading unless --access\n"
+        "says otherwise. It does what `pagsrv open` does, and starts sooner.\n\n"
         "Words and options\n"
         "  NAME[=FD]             an entry, and which descriptor of CMD it becomes\n"
         "  --scope S             session, pag or user for your own; session:N, pag:N or\n"
         "                        user:N exactly\n"
+        "  --access A            what for, beneath a directory: r (the default), w or rw;\n"
+        "                        writing takes the write right\n"
         "  --dir DIR             the broker's directory (default: $PAGSRV_DIR,\n"
         "                        $XDG_RUNTIME_DIR/pagsrv, /run/pagsrv)\n"
         "  CMD                   the command and its arguments, after --\n"
@@ -116,6 +120,8 @@ static void read_words(int argc, char **argv)
             opening.directory = value;
         else if ((value = option("--scope", &at, stop)))
             opening.scope = value;
+        else if ((value = option("--access", &at, stop)))
+            opening.access = value;
         else if (**at == '-')
             fail(USAGE, "unrecognized arguments: %s" LOOK, *at);
         else
@@ -155,7 +161,7 @@ static char *in_full(struct pagsrv *board, const char *name, const char *scope)
 
 static void fetch(struct pagsrv *board, int *fds)
 {
-    if (opening.count == 1) {
+    if (opening.count == 1 && !opening.access) {
         fds[0] = pagsrv_open(board, opening.names[0], opening.scope);
         if (fds[0] < 0)
             refused();
@@ -164,7 +170,8 @@ static void fetch(struct pagsrv *board, int *fds)
     for (size_t i = 0; opening.scope && i < opening.count; i++)
         if (opening_bare(opening.names[i]) == opening.names[i])
             opening.names[i] = in_full(board, opening.names[i], opening.scope);
-    if (pagsrv_open_many(board, (const char *const *)opening.names, opening.count, fds))
+    if (pagsrv_open_beneath(board, (const char *const *)opening.names, opening.count,
+                            opening.access, fds))
         refused();
 }
 

@@ -73,6 +73,11 @@ int pagsrv_open(struct pagsrv *board, const char *name, const char *scope);	/* a
 int pagsrv_take(struct pagsrv *board, const char *name, const char *scope);	/* and it is gone */
 /* All or none; COUNT descriptors in FDS, in the order of NAMES. */
 int pagsrv_open_many(struct pagsrv *board, const char *const *names, size_t count, int *fds);
+/* The same of what lies beneath posted directories, each as NAME/sub/path, opened anew with the
+ * rights of whoever posted that; ACCESS is "r", "w" or "rw".  pagsrv_open() and pagsrv_open_many()
+ * take such names, too, and open for reading. */
+int pagsrv_open_beneath(struct pagsrv *board, const char *const *names, size_t count,
+			const char *access, int *fds);
 
 struct pagsrv_posting {		/* all zero (or NULL instead of it) is the default */
 	const char *scope;

@@ -121,6 +121,17 @@ static long do_many(void)
     return answer;
 }
 
+static long do_beneath(void)
+{
+    int fds[MOST] = { 0 };
+    long answer = pagsrv_open_beneath(board, (const char *const *)words + 2, (size_t)count - 2,
+                                      word(1), fds);
+
+    for (int i = 0; !answer && i < count - 2; i++)
+        tell("\t%d", fds[i]);
+    return answer;
+}
+
 static long do_post(void)
 {
     static const char *until[MOST], *labels[MOST];
@@ -327,7 +338,7 @@ static const struct {
 } commands[] = {
     { "connect", do_connect }, { "attach", do_attach }, { "close", do_close },
     { "scopes", do_scopes }, { "fileno", do_fileno }, { "open", do_open }, { "take", do_take },
-    { "many", do_many }, { "post", do_post }, { "remove", do_remove }, { "rename", do_rename },
+    { "many", do_many }, { "beneath", do_beneath }, { "post", do_post }, { "remove", do_remove }, { "rename", do_rename },
     { "mask", do_mask }, { "stat", do_stat }, { "wait", do_wait }, { "list", do_list },
     { "openall", do_openall }, { "whois", do_whois }, { "call", do_call }, { "file", do_file },
     { "read", do_read }, { "closefd", do_closefd }, { "fds", do_fds }, { "loop", do_loop },

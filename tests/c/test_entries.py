@@ -87,6 +87,23 @@ def test_many_are_all_or_none(one: Member, file: str, name: str) -> None:
     assert one("many", *[f"{name}a"] * 254)[:3] == (-1, "EINVAL", 2)
 
 
+def test_what_lies_beneath_a_directory(one: Member, short_tmp: Path, name: str) -> None:
+    """Opened anew, for reading or what is asked for; never what leaves the directory."""
+    (short_tmp / "docs").mkdir()
+    (short_tmp / "docs" / "a.txt").write_text("beneath")
+    (short_tmp / "docs" / "out").symlink_to("../file")
+    one.must("post", name, one.must("file", str(short_tmp / "docs")).result)
+    for opened in (
+        one.must("open", f"{name}/a.txt", None).result,
+        *one.must("many", f"{name}/a.txt").more,
+        *one.must("beneath", "rw", f"{name}/a.txt", f"{one.session()}/{name}/a.txt").more,
+    ):
+        assert one.must("read", opened).more == ["beneath", "1"]
+    assert one("beneath", "r", f"{name}/b.txt")[:3] == (-1, "ENOENT", 3)
+    assert one("beneath", "r", f"{name}/out")[:3] == (-1, "EACCES", 4)
+    assert one("beneath", "x", f"{name}/a.txt")[:3] == (-1, "EINVAL", 2)
+
+
 def test_remove_rename_and_masks(one: Member, file: str, name: str) -> None:
     """Each with its own refusals."""
     one.must("post", name, one.must("file", file).result)

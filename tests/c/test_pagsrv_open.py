@@ -102,6 +102,25 @@ def test_scopes_and_full_names(login: Login, native: str, files: list[str]) -> N
         assert said.status == status
 
 
+def test_what_lies_beneath_a_directory(
+    login: Login, native: str, short_tmp: Path, name: str
+) -> None:
+    """For reading, or what --access says; by one name or several."""
+    (short_tmp / "docs").mkdir()
+    for one in ("a", "b"):
+        (short_tmp / "docs" / one).write_text(f"this is {one}\n")
+    login.must("post", name, "--open", str(short_tmp / "docs"))
+    a, b = f"{name}/a", f"{name}/b"
+    for words, status in (
+        ([a], 0), ([a, b], 0), ([a, "--access", "rw"], 0), ([a, b, "--access=w"], 0),
+        ([a, "--scope", "session"], 0), ([a, b, "--scope", "session", "--access", "r"], 0),
+        ([f"{name}/c"], 3), ([a, f"{name}/c"], 3), ([f"{name}/../c"], 2),
+        ([a, "--access", "x"], 2), ([name, "--access", "r"], 2),
+    ):  # fmt: skip
+        said = both(login, native, *words, "--", "sh", "-c", "grep flags /proc/self/fdinfo/3")
+        assert said.status == status, words
+
+
 def test_commands_that_cannot_be_run(login: Login, native: str, files: list[str],
                                      short_tmp: Path) -> None:  # fmt: skip
     """126 and 127, before anything is opened where that can be known."""
@@ -161,7 +180,14 @@ def test_help_teaches(login: Login, native: str) -> None:
     for word in ("-h", "--help"):
         said = login.execute([native, word])
         assert (said.status, said.err) == (0, "")
-        for told in ("NAME[=FD]", "--scope S", "--dir DIR", "LISTEN_FDS", "pagsrv open"):
+        for told in (
+            "NAME[=FD]",
+            "--scope S",
+            "--access A",
+            "--dir DIR",
+            "LISTEN_FDS",
+            "pagsrv open",
+        ):
             assert told in said.out
         assert max(map(len, said.out.splitlines())) <= 80
     full = login.execute(["sh", "-c", f"{native} --help >/dev/full"])
@@ -224,7 +250,7 @@ def test_its_words_are_completed(short_tmp: Path) -> None:
     (short_tmp / "pagsrv").chmod(0o755)
     env = bare_environment() | {"PATH": f"{short_tmp}:{os.environ['PATH']}"}
     for words, offered in (
-        (["d"], ["database"]), (["--s"], ["--scope"]),
+        (["d"], ["database"]), (["--s"], ["--scope"]), (["--a"], ["--access"]),
         (["--scope", ""], ["session", "pag", "user"]),
     ):  # fmt: skip
         script = (
@@ -242,5 +268,5 @@ def test_the_manual_is_one() -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert '.TH "PAGSRV-OPEN"' in done.stdout.upper()
-    for word in ("--scope S", "--dir DIR", "-h, --help"):
+    for word in ("--scope S", "--access A", "--dir DIR", "-h, --help"):
         assert f"``{word}``" in MANUAL.read_text()
