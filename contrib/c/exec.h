@@ -66,6 +66,8 @@ struct request {
     uint64_t where;             /* address of what is read or written */
     char name[PATH_MAX];
     char to[PATH_MAX];
+    int doubtful;               /* look_again() is to be asked, with the path as it was read */
+    char path[PATH_MAX];
 };
 
 #define QUEUE 64
@@ -120,6 +122,8 @@ const struct sock_fprog *filter(void);
 
 /* What a call is about, and whether it is ours; fills in all but `call`. */
 enum deed look(struct door *door, struct request *request);
+/* Whether a path with .. leads here by the kernel's own resolution, too; that may take long. */
+int look_again(const struct door *door, const struct request *request);
 /* Until every process behind the door has ended; GUARD is a pidfd, made anew when it dies. */
 _Noreturn void serve(struct door *door, int (*guard)(struct door *door));
 

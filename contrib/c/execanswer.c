@@ -262,7 +262,7 @@ void answer(struct door *door, struct request *request)
 
     if (request->tries++ > 1)
         answer_error(door, call, EIO);  /* it has ended two of us already */
-    else if (!caller_is_ours(door, call))
+    else if (!caller_is_ours(door, call) || (request->doubtful && !look_again(door, request)))
         answer_go_on(door, call);
     else if (!call_waits(door, call))
         return;

@@ -55,24 +55,6 @@ static const struct shape *shape_of(int number)
     return NULL;
 }
 
-/* Symlinks and .. may lead elsewhere: there the kernel's own resolution has to agree. */
-static int leads_here(const struct door *door, pid_t pid, int dir, const char *path)
-{
-    char whole[PATH_MAX + 64], *slash;
-    struct stat is;
-
-    if (*path == '/')
-        snprintf(whole, sizeof(whole), "%s", path);
-    else if (dir == AT_FDCWD)
-        snprintf(whole, sizeof(whole), "/proc/%d/cwd/%s", pid, path);
-    else
-        snprintf(whole, sizeof(whole), "/proc/%d/fd/%d/%s", pid, dir, path);
-    slash = strrchr(whole, '/');
-    slash[slash == whole] = 0;
-    return door->place.ino && stat(whole, &is) == 0 && is.st_dev == door->place.dev &&
-           is.st_ino == door->place.ino;
-}
-
 /* A name that is too long is left to the kernel, which says so. */
 static int fits(const char *name)
 {
@@ -88,18 +70,17 @@ static int fits(const char *name)
 
 enum { ELSEWHERE, HERE, HERE_WITH_SLASH };
 
-static int name_at(const struct door *door, pid_t pid, int dir, uint64_t where,
+static int name_at(const struct door *door, struct request *request, int dir, uint64_t where,
                    char name[PATH_MAX])
 {
-    char path[PATH_MAX], base[PATH_MAX];
-    int doubt;
+    pid_t pid = (pid_t)request->call.pid;
+    char *path = request->path, base[PATH_MAX];
 
     if (caller_path(pid, where, path) < 0 || !*path)
         return ELSEWHERE;
     if (*path != '/' && caller_directory(pid, dir, base) < 0)
         return ELSEWHERE;
-    if (!path_name(&door->place, base, path, name, &doubt) || !fits(name) ||
-        (doubt && !leads_here(door, pid, dir, path)))
+    if (!path_name(&door->place, base, path, name, &request->doubtful) || !fits(name))
         return ELSEWHERE;
     return path[strlen(path) - 1] == '/' ? HERE_WITH_SLASH : HERE;
 }
@@ -130,16 +111,18 @@ static enum deed look_at_names(struct door *door, struct request *request,
                                const struct shape *shape)
 {
     const struct seccomp_data *data = &request->call.data;
-    pid_t pid = (pid_t)request->call.pid;
-    int to = shape->dir < 0 ? -1 : shape->dir + 2;
-    int from_us = name_at(door, pid, dir_of(data, shape->dir), data->args[shape->path],
-                          request->name);
-    int to_us = name_at(door, pid, dir_of(data, to), data->args[shape->more], request->to);
+    int to = shape->dir < 0 ? -1 : shape->dir + 2, from_us, to_us, doubtful;
 
+    from_us = name_at(door, request, dir_of(data, shape->dir), data->args[shape->path],
+                      request->name);
+    doubtful = from_us && request->doubtful;
+    to_us = name_at(door, request, dir_of(data, to), data->args[shape->more], request->to);
+    doubtful |= to_us && request->doubtful;
+    request->doubtful = 0;
     request->flags = from_us && to_us ? 0 : EXDEV;
     if (shape->flags >= 0 && data->args[shape->flags] & ~1ull)  /* RENAME_NOREPLACE is ours */
         request->flags = EINVAL;
-    return from_us || to_us ? RENAME : NOT_OURS;
+    return (from_us || to_us) && !doubtful ? RENAME : NOT_OURS;
 }
 
 static enum deed look_at_name(struct door *door, struct request *request,
@@ -147,7 +130,7 @@ static enum deed look_at_name(struct door *door, struct request *request,
 {
     const struct seccomp_data *data = &request->call.data;
     pid_t pid = (pid_t)request->call.pid;
-    int here = name_at(door, pid, dir_of(data, shape->dir), data->args[shape->path],
+    int here = name_at(door, request, dir_of(data, shape->dir), data->args[shape->path],
                        request->name);
 
     if (here == ELSEWHERE)
@@ -175,10 +158,32 @@ enum deed look(struct door *door, struct request *request)
         door->judged = 1;
     if (data->arch != EXEC_ARCH || !shape || !pid)
         return NOT_OURS;
+    request->doubtful = 0;
     request->where = shape->more >= 0 ? data->args[shape->more] : 0;
     if (shape->deed == WRITE)
         return door->handles && caller_has_handle(door, pid, (int)data->args[0]) ? WRITE : NOT_OURS;
     if (shape->deed == RENAME)
         return look_at_names(door, request, shape);
     return look_at_name(door, request, shape);
+}
+
+int look_again(const struct door *door, const struct request *request)
+{
+    const struct shape *shape = shape_of(request->call.data.nr);
+    int dir = dir_of(&request->call.data, shape->dir);
+    char whole[PATH_MAX + 64], *slash;
+    struct stat is;
+
+    if (*request->path == '/')
+        snprintf(whole, sizeof(whole), "%s", request->path);
+    else if (dir == AT_FDCWD)
+        snprintf(whole, sizeof(whole), "/proc/%u/cwd/%s", request->call.pid, request->path);
+    else
+        snprintf(whole, sizeof(whole), "/proc/%u/fd/%d/%s", request->call.pid, dir,
+                 request->path);
+    slash = strrchr(whole, '/');
+    if (*request->name)
+        slash[slash == whole] = 0;
+    return door->place.ino && stat(whole, &is) == 0 && is.st_dev == door->place.dev &&
+           is.st_ino == door->place.ino;
 }

@@ -254,13 +254,16 @@ def test_paths_are_ours_by_their_text(login: Login, name: str, file: str, short_
         "top, there = os.open('/', os.O_RDONLY), os.open('/srv', os.O_RDONLY)\n"
         "print([ours(f'srv/{name}', dir_fd=top), ours(name, dir_fd=there),\n"
         "    ours(f'../srv/{name}', dir_fd=there)])\n"
+        "print(name in os.listdir('/usr/../srv'), name in os.listdir('/srv/..'))\n"
         "os.chdir(tmp + '/deep')\n"
         "print(ours(f'../../../srv/{name}'))\n"
         "print([ours(f'{tmp}/link'), ours(f'/proc/self/root/srv/{name}'), ours(f'srv/{name}')])\n"
         "os.chdir('/tmp')\n"
         "print(open(f'{tmp}/away/../srv/{name}').read())\n"
     )
-    expected = "[True, True, True, True]\n[True, True, False]\nTrue\n[False, False, False]\n"
+    expected = (
+        "[True, True, True, True]\n[True, True, False]\nTrue False\nTrue\n[False, False, False]\n"
+    )
     said = python(login, TRY + code, "/srv")
     assert said == (0, f"{expected}of its own\n\n", "")
 
