@@ -143,7 +143,7 @@ static void hand_over(int control, int listener)
 int main(int argc, char **argv)
 {
     struct door *door = mmap(NULL, sizeof(*door), PROT_READ | PROT_WRITE,
-                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+                             MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     char **command;
     int control;
 

@@ -70,7 +70,7 @@ struct request {
     char path[PATH_MAX];
 };
 
-#define QUEUE 64
+#define QUEUE 1024              /* calls that wait for the broker; the next one stops the others */
 
 /* Shared with the process that takes over. */
 struct door {

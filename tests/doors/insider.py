@@ -130,16 +130,18 @@ def leaves(path: str) -> object:
 
 
 def waits(path: str, broker: str) -> object:
-    """Whether another file could be opened while an open of *path* waited for the broker."""
+    """Whether another file could be opened while opens of *path* waited for the broker."""
     os.kill(int(broker), signal.SIGSTOP)
     try:
-        thread = threading.Thread(target=read, args=(path,))
-        thread.start()
+        threads = [threading.Thread(target=read, args=(path,)) for _ in range(200)]
+        for thread in threads:
+            thread.start()
         other = [len(read("/etc/passwd")) > 0 for _ in range(20)]
-        alive = thread.is_alive()
+        alive = all(thread.is_alive() for thread in threads)
     finally:
         os.kill(int(broker), signal.SIGCONT)
-    thread.join()
+    for thread in threads:
+        thread.join()
     return [all(other), alive]
 
 
