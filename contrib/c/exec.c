@@ -116,8 +116,8 @@ static int install(void)
     if (fd >= 0)
         return fd;
     if (errno == EBUSY)
-        fail(OTHER, "this is behind a door already, and Linux has room for one: run CMD as it is, "
-             "the board is where the first `pagsrv exec` put it");
+        fail(OTHER, "somebody listens to this process already, and Linux has room for one: behind "
+             "a door of `pagsrv exec` run CMD as it is, in a container that listens say --preload");
     fail(OTHER, "seccomp refuses the filter, which takes Linux 5.19: %s; `pagsrv exec --preload` "
          "may serve", strerror(errno));
 }

@@ -238,6 +238,20 @@ def test_errors_are_those_of_files(login: Login, name: str) -> None:
     assert python(login, TRY + code, f"/srv/{name}") == (0, expected, "")
 
 
+def test_a_full_table_is_the_callers(login: Login, name: str, file: str) -> None:
+    """EMFILE by the caller's own limit; the supervisor has its own."""
+    login.must("post", name, "--open", file)
+    code = (
+        "import resource\n"
+        "first = os.open(path, os.O_RDONLY)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (first + 1, first + 1))\n"
+        "print(told(os.open, path, os.O_RDONLY))\n"
+        "os.close(first)\n"
+        "print(os.open(path, os.O_RDONLY) == first)\n"
+    )
+    assert python(login, TRY + code, f"/srv/{name}") == (0, "EMFILE\nTrue\n", "")
+
+
 def test_paths_are_ours_by_their_text(login: Login, name: str, file: str, short_tmp: Path) -> None:
     """Dots, slashes and directory descriptors lead here; symlinks do not."""
     login.must("post", name, "--open", file)

@@ -95,7 +95,8 @@ def test_a_second_door_is_refused(login: Login) -> None:
     """Linux has room for one, and the sentence says what to do."""
     said = through(login, *COMMAND, "exec", "--", "true")
     assert (said.status, said.out) == (1, "")
-    assert said.err.startswith("pagsrv: this is behind a door already, and Linux has room for one")
+    assert said.err.startswith("pagsrv: somebody listens to this process already, and Linux has ")
+    assert "run CMD as it is" in said.err
 
 
 def test_a_part_that_is_not_built_is_said(monkeypatch: pytest.MonkeyPatch, short_tmp: Path) -> None:
