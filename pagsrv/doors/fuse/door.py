@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pagsrv.doors.fuse import attributes
 from pagsrv.doors.fuse.files import Empty, Files
-from pagsrv.doors.fuse.opening import Opener
+from pagsrv.doors.fuse.opening import MOST_DIGITS, Opener
 from pagsrv.doors.fuse.posted import Means, Posted
 from pagsrv.doors.fuse.workers import Workers
 from pagsrv.errors import PagsrvError
@@ -41,8 +41,8 @@ class Door:
         """*everybody*: several uids are served."""
         self._loop, self._space = loop, space
         # Apart: a file that nobody serves is to hold up no call of the board's.
-        self._calls, waits = Workers(_CALLS, _CALLS_EACH), Workers(_WAITS, _WAITS_EACH)
-        means = Means(loop, waits, not everybody)
+        self._calls, self._waits = Workers(_CALLS, _CALLS_EACH), Workers(_WAITS, _WAITS_EACH)
+        means = Means(loop, self._waits, not everybody)
         self._files = files = Files(means, _most_handles(everybody=everybody))
         self._opener = opener = Opener(space, files, device)
         self._here: dict[int, Callable[[Question], None]] = {
@@ -51,17 +51,17 @@ class Door:
             fuse.RELEASE: files.release, fuse.RELEASEDIR: files.release,
             fuse.INIT: self._begin, fuse.FORGET: self._forget, fuse.BATCH_FORGET: self._forget_all,
             fuse.DESTROY: self._nothing, fuse.FSYNCDIR: self._nothing,
-            fuse.GETXATTR: self._getxattr,
+            fuse.GETXATTR: self._getxattr, fuse.FSYNC: self._fsync, fuse.SETATTR: self._setattr,
         }  # fmt: skip
         self._elsewhere: dict[int, Callable[[Question], bytes]] = {
-            fuse.LOOKUP: space.lookup, fuse.GETATTR: space.getattr, fuse.SETATTR: opener.setattr,
+            fuse.LOOKUP: space.lookup, fuse.GETATTR: space.getattr,
             fuse.ACCESS: space.access, fuse.STATFS: space.statfs, fuse.MKNOD: space.mknod,
             fuse.UNLINK: space.unlink, fuse.RENAME: space.rename, fuse.RENAME2: space.rename2,
             fuse.LISTXATTR: space.listxattr, fuse.SETXATTR: space.setxattr,
             fuse.REMOVEXATTR: space.refused,
             fuse.MKDIR: space.refused, fuse.SYMLINK: space.refused, fuse.LINK: space.refused,
             fuse.RMDIR: space.rmdir, fuse.OPEN: opener.open, fuse.CREATE: opener.create,
-            fuse.OPENDIR: opener.opendir, fuse.FSYNC: opener.fsync,
+            fuse.OPENDIR: opener.opendir,
         }  # fmt: skip
         loop.answer = self.answer
 
@@ -77,7 +77,11 @@ class Door:
         else:
             self._call(question, elsewhere)
 
-    def _call(self, question: Question, asked: Callable[[Question], bytes]) -> None:
+    def _call(
+        self, question: Question, asked: Callable[[Question], bytes], workers: Workers | None = None
+    ) -> None:
+        """Have a thread answer it."""
+
         def call() -> None:
             try:
                 answer = asked(question)
@@ -91,7 +95,7 @@ class Door:
             else:
                 self._loop.reply(question.unique, answer)
 
-        self._calls.do(question.uid, call)
+        (workers or self._calls).do(question.uid, call)
 
     # ── in the loop ──
 
@@ -104,7 +108,7 @@ class Door:
         if not isinstance(handle, Empty) or (offset and not flags & os.O_APPEND):
             self._loop.reply(question.unique, error=EINVAL)
             return
-        data = bytes(question.body[fuse.IO_IN.size :])
+        data = bytes(question.body[fuse.IO_IN.size :][:MOST_DIGITS])
         self._call(question, lambda asked: self._opener.write(asked, handle, data))
 
     def _getxattr(self, question: Question) -> None:
@@ -113,6 +117,14 @@ class Door:
             self._call(question, self._space.getxattr)
         else:
             self._loop.reply(question.unique, error=ENODATA)
+
+    def _fsync(self, question: Question) -> None:
+        self._call(question, self._opener.fsync, self._waits)
+
+    def _setattr(self, question: Question) -> None:
+        # A size goes to a file, which may be anybody's.
+        size = question.fields(fuse.SETATTR_IN)[0] & fuse.SET_SIZE
+        self._call(question, self._opener.setattr, self._waits if size else None)
 
     def _begin(self, question: Question) -> None:
         _, minor, readahead, flags = question.fields(fuse.INIT_IN)

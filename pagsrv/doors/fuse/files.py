@@ -9,12 +9,13 @@ releases it, and each uid has a number of them. It refuses to know who asks.
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 from errno import EINVAL, ENFILE, ENXIO
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from pagsrv.doors.fuse.posted import Posted
+from pagsrv.doors.fuse.posted import Posted, close_quietly
 from pagsrv.doors.fuse.transfers import Reading, Transfer, Writing
 from pagsrv.errors import PagsrvError
 from pagsrv.kernel import fuse
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 WAITS_EACH = 4096
 """Reads and writes that wait for one uid: a question that waits costs half a kilobyte."""
+BYTES_EACH = 64 << 20
+"""And what it wants to write costs what it is."""
+LISTINGS_EACH = 64
+"""Open directories: each may be some megabytes of names."""
 
 _EMPTY_FLAGS = fuse.DIRECT_IO | fuse.NO_FLUSH
 _POSTED_FLAGS = _EMPTY_FLAGS | fuse.NONSEEKABLE | fuse.STREAM | fuse.PARALLEL_WRITES
@@ -62,10 +67,14 @@ class Files:
     def __init__(self, means: Means, most_each: int) -> None:
         self._loop, self._means = means.loop, means
         self._most = most_each
+        self._lock = threading.Lock()  # of the numbers and counters of handles
         self._numbers = count(1)
         self._handles: dict[int, Handle] = {}
         self._open: Counter[int] = Counter()
+        self._listings: Counter[int] = Counter()
         self._waits: Counter[int] = Counter()
+        self._bytes: Counter[int] = Counter()
+        self._kicked: dict[Transfer, None] = {}
         self._waiting: dict[int, tuple[Posted, Transfer]] = {}
         means.loop.nag = self._nag
 
@@ -75,21 +84,25 @@ class Files:
         """The handle of that *number*."""
         return self._handles.get(number)
 
-    def check(self, uid: int) -> None:
+    def check(self, uid: int, *, directory: bool = False) -> None:
         """TooMany if *uid* has as many open as it may."""
         if self._open[uid] >= self._most:
             raise TooMany(f"uid {uid} has {self._most} handles open")
+        if directory and self._listings[uid] >= LISTINGS_EACH:
+            raise TooMany(f"uid {uid} has the directory open {LISTINGS_EACH} times")
+
+    def close(self, fd: Fd, uid: int) -> None:
+        """Close *fd*, ours from now on, where nobody waits for its server, who may be asked."""
+        self._means.workers.do(uid, lambda: close_quietly(fd))
 
     def posted(self, node: Node, fd: Fd, facts: FdFacts, uid: int) -> bytes:
         """The answer that *fd*, ours from now on, was opened."""
         handle = Posted(fd, facts, node, uid, self._means)
         handle.over = self._over
-        node.handles += 1
         return self._told(handle, _POSTED_FLAGS)
 
     def empty(self, node: Node, uid: int) -> bytes:
         """The answer that an empty entry was opened."""
-        node.handles += 1
         return self._told(Empty(node, uid), _EMPTY_FLAGS)
 
     def listing(self, names: list[bytes], uid: int) -> bytes:
@@ -97,9 +110,14 @@ class Files:
         return self._told(Listing(names, uid), 0)
 
     def _told(self, handle: Handle, flags: int) -> bytes:
-        number = next(self._numbers)
-        self._handles[number] = handle
-        self._loop.soon(lambda: self._open.update((handle.uid,)))
+        with self._lock:
+            number = next(self._numbers)
+            self._handles[number] = handle
+            self._open[handle.uid] += 1
+            if isinstance(handle, Listing):
+                self._listings[handle.uid] += 1
+            else:
+                handle.node.handles += 1
         return fuse.opened(number, flags)
 
     # ── for the loop ──
@@ -125,30 +143,34 @@ class Files:
         self._start(handle, Writing(question.unique, question.uid, data, patient=patient))
 
     def _start(self, handle: Posted, transfer: Transfer) -> None:
-        uid = transfer.uid
-        if self._waits[uid] >= WAITS_EACH:
+        uid, size = transfer.uid, transfer.held
+        if self._waits[uid] >= WAITS_EACH or self._bytes[uid] + size > BYTES_EACH:
             self._loop.reply(transfer.unique, error=TooMany.errno)
             return
         self._waits[uid] += 1
+        self._bytes[uid] += size
         self._waiting[transfer.unique] = (handle, transfer)
         handle.start(transfer)
 
     def _over(self, transfer: Transfer) -> None:
         del self._waiting[transfer.unique]
+        self._kicked.pop(transfer, None)
         self._waits[transfer.uid] -= 1
+        self._bytes[transfer.uid] -= transfer.held
 
     def interrupt(self, question: Question) -> None:
         """INTERRUPT: somebody does not want to wait any more. What soon ends is let to."""
         found = self._waiting.get(question.fields(fuse.INTERRUPT_IN)[0])
         if found is not None:
-            found[0].interrupt(found[1])
+            handle, transfer = found
+            self._kicked[transfer] = None
+            handle.interrupt(transfer)
 
     def _nag(self) -> bool:
         """Kick once more who was interrupted: a thread may not have been in its wait yet."""
-        kicked = [one for _, one in self._waiting.values() if one.interrupted]
-        for one in kicked:
-            one.kick()
-        return bool(kicked)
+        for transfer in self._kicked:
+            transfer.kick()
+        return bool(self._kicked)
 
     def poll(self, question: Question) -> None:
         """POLL."""
@@ -162,13 +184,19 @@ class Files:
     def release(self, question: Question) -> None:
         """RELEASE and RELEASEDIR: nobody holds it any more."""
         handle = self._handles.pop(question.fields(fuse.RELEASE_IN)[0], None)
-        if handle is not None:
-            self._open[handle.uid] -= 1
-        if isinstance(handle, Empty | Posted):
-            handle.node.handles -= 1
         if isinstance(handle, Posted):
-            handle.release()
+            handle.release(lambda: self._closed(handle))
+        elif handle is not None:
+            self._closed(handle)
         self._loop.reply(question.unique)
+
+    def _closed(self, handle: Handle) -> None:
+        with self._lock:
+            self._open[handle.uid] -= 1
+            if isinstance(handle, Listing):
+                self._listings[handle.uid] -= 1
+            else:
+                handle.node.handles -= 1
 
     def readdir(self, question: Question) -> None:
         """READDIR."""

@@ -42,7 +42,7 @@ class Opener:
 
     def opendir(self, question: Question) -> bytes:
         """OPENDIR."""
-        self._files.check(question.uid)
+        self._files.check(question.uid, directory=True)
         return self._files.listing(self._space.names(question), question.uid)
 
     def open(self, question: Question) -> bytes:
@@ -80,7 +80,7 @@ class Opener:
         try:
             facts = self._facts(fd)
         except BaseException:
-            fd.close()
+            self._files.close(fd, question.uid)
             raise
         return self._files.posted(node, fd, facts, question.uid)
 
@@ -94,21 +94,29 @@ class Opener:
     def write(self, question: Question, handle: Empty, data: bytes) -> bytes:
         """WRITE, into a handle opened while the entry was empty: assign, or replace."""
         number = _number(data)
-        space, node = self._space, handle.node
-        with callers.asker(question) as pidfd, threads.descriptor(pidfd, number) as fd:
+        with callers.asker(question) as pidfd:
+            fd = threads.descriptor(pidfd, number)
+        try:
             self._facts(fd)
-            for _ in range(_TRIES):
-                # The generation, so that an entry that was removed meanwhile stays removed.
-                seen = space.see(question, node)
-                with space.callers.proved(question) as behalf, space.boards.lend() as board:
-                    try:
-                        node.view = board.post(
-                            node.name, fd, scope=node.scope, expect=seen.generation,
-                            on_behalf_of=behalf,
-                        )  # fmt: skip
-                    except Stale:
-                        continue
-                return fuse.number(len(data))
+            self._assign(question, handle.node, fd)
+        finally:
+            self._files.close(fd, question.uid)
+        return fuse.number(len(data))
+
+    def _assign(self, question: Question, node: Node, fd: Fd) -> None:
+        """Give the entry of *node* the descriptor *fd*, still ours."""
+        space = self._space
+        for _ in range(_TRIES):
+            # The generation, so that an entry that was removed meanwhile stays removed.
+            expect = space.see(question, node).generation
+            with space.callers.proved(question) as behalf, space.boards.lend() as board:
+                try:
+                    node.view = board.post(
+                        node.name, fd, scope=node.scope, expect=expect, on_behalf_of=behalf
+                    )
+                except Stale:
+                    continue
+            return
         raise refuse(EBUSY)
 
     def setattr(self, question: Question) -> bytes:

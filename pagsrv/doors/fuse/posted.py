@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 from collections import deque
+from contextlib import suppress
 from errno import EAGAIN, EINTR, EOPNOTSUPP
 from fcntl import F_GETFL, fcntl
 from typing import TYPE_CHECKING, NamedTuple
@@ -207,11 +208,25 @@ class Posted:
         if self._polled:
             self._loop.notice(fuse.poll_notice(self._polled))
 
-    def release(self) -> None:
-        """Nobody holds it any more. It is closed in a thread: its server may be asked then."""
+    def release(self, then: Callable[[], None]) -> None:
+        """Nobody holds it any more; *then* is called once it is closed.
+
+        That is done in a thread: its server may be asked, and not answer.
+        """
         if self._armed:
             self._loop.forget(self.fd.fileno())
-        self._workers.do(self.uid, self.fd.close)
+
+        def close() -> None:
+            close_quietly(self.fd)
+            self._loop.soon(then)
+
+        self._workers.do(self.uid, close)
+
+
+def close_quietly(fd: Fd) -> None:
+    """Close *fd*; what its server says to that concerns nobody here, and closed it is."""
+    with suppress(OSError):
+        fd.close()
 
 
 def _is_taken(fd: Fd) -> bool:

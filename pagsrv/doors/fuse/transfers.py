@@ -31,6 +31,8 @@ class Transfer:
 
     event = 0
     """What is to be ready, as poll(2) says it."""
+    held = 0
+    """Bytes that are kept for it."""
 
     def __init__(self, unique: int, uid: int, *, patient: bool) -> None:
         self.unique = unique
@@ -104,6 +106,7 @@ class Writing(Transfer):
     def __init__(self, unique: int, uid: int, data: memoryview, *, patient: bool) -> None:
         super().__init__(unique, uid, patient=patient)
         self.data = data
+        self.held = len(data)
         self.done = 0
 
     def at_once(self, fd: Fd) -> memoryview | bytes:

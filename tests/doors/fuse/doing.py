@@ -165,8 +165,25 @@ def stays_polling(name: str, events: int) -> None:
     held["thread"].start()
 
 
-def heard() -> list[int]:
-    """What the thread of `stays_polling` heard."""
+def stays_reading(path: str) -> None:
+    """Have a thread open *path* and wait in read(2); `heard` has the errno's name it ends with."""
+    held["heard"] = []
+    opened = threading.Event()
+
+    def wait() -> None:
+        fd = os.open(path, os.O_RDONLY)
+        opened.set()
+        held["heard"].append(fault(os.read, fd, 10))
+        os.close(fd)
+
+    held["thread"] = threading.Thread(target=wait)
+    held["thread"].start()
+    assert opened.wait(SECONDS)
+    wait_until_writing(held["thread"].native_id)
+
+
+def heard() -> list[Any]:
+    """What the thread of `stays_polling` or `stays_reading` heard."""
     held.pop("thread").join(SECONDS)
     return list(held.pop("heard"))
 

@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.actors import Actor
 from tests.conftest import make_short_directory
 from tests.doors.fuse import doing
 from tests.doors.fuse.mounts import Mounted, mounted
+from tests.doors.fuse.silent import silent
 from tests.holding import writing
 from tests.running import Running
 
@@ -229,6 +231,27 @@ def test_an_eventfd(here: Actor, path: str) -> None:
     assert here(doing.polled, "file", IN) == IN
     assert here(doing.read, "file", 8) == (7).to_bytes(8, "little")
     here(doing.close, "file", "e")
+
+
+def test_a_file_that_nobody_serves(
+    here: Actor, there: Actor, path: str, short_tmp: Path, mount: Mounted
+) -> None:
+    """Who reads it waits, who closes it does not; nobody else is held up by either."""
+    with silent(str(short_tmp)) as file:
+        here(doing.open_at, file, RDWR, "silent")
+        assert here(doing.assign, path, here(doing.number_of, "silent")) == ""
+        here(doing.open_at, path, RDWR | NONBLOCK)
+        assert here(doing.polled, "file", IN) == IN
+        here(doing.close, "file")
+        here(doing.stays_reading, path)
+        for actor in (here, there):
+            assert actor(doing.fault, os.mknod, f"{path}-{actor.pid}") == ""
+            assert actor(os.stat, f"{path}-{actor.pid}").st_nlink == 1
+            actor(os.unlink, f"{path}-{actor.pid}")
+        here(os.unlink, path)
+    assert here(doing.heard) == ["ECONNABORTED"]
+    assert here(doing.fault, doing.close, "silent") == "ENOTCONN"
+    assert mount.process.poll() is None
 
 
 def test_a_poster_holds_its_pipes_lock(here: Actor, there: Actor, path: str) -> None:
