@@ -35,7 +35,7 @@ from tests.documents import (
     links,
     steps,
 )
-from tests.doors.fuse.mounts import take_down
+from tests.doors.fuse.mounts import check_fuse, take_down
 from tests.running import running_broker
 from tests.terminal import Gone, Terminal
 
@@ -45,8 +45,8 @@ ADR_LINES = 60
 LOOKED_AT = {"console", "python", "json", "toml", "sh"}
 """Languages whose blocks are run or parsed; the others are for the reader only."""
 
-NEEDS = {"mount.md": "/dev/fuse"}
-"""What is not everywhere, and a document's examples cannot do without."""
+NEEDS = {"mount.md": check_fuse}
+"""What skips a document whose examples cannot do without what is not everywhere."""
 
 FOR_READERS = {"text", "ini", "c", "varlink", "diff"}
 
@@ -73,9 +73,8 @@ def with_blocks(*languages: str) -> list[Path]:
 @pytest.mark.parametrize("path", with_blocks("console", "python"), ids=shown)
 def test_examples_run(path: Path, short_tmp: Path) -> None:
     """Each command says what the document shows, and each program ends well."""
-    need = NEEDS.get(path.name)
-    if need is not None and not os.path.exists(need):
-        pytest.skip(f"there is no {need}")
+    if path.name in NEEDS:
+        NEEDS[path.name]()
     home = short_tmp / "home"
     home.mkdir()
     with mounts_taken_down(short_tmp), running_broker(short_tmp) as broker:

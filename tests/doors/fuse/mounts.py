@@ -12,15 +12,19 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pagsrv.doors.fuse.mounting import CannotMount, Mount
 from pagsrv.kernel import bpf
 from pagsrv.kernel.libc import libc
+from pagsrv.kernel.tasks import Tasks
 from tests.anybody import bare_environment
 from tests.running import SECONDS
 
@@ -28,19 +32,47 @@ _DETACH = 2  # MNT_DETACH of sys/mount.h
 DOOR = ("-m", "pagsrv.doors.fuse")
 
 
+@lru_cache(maxsize=1)
+def _why_not() -> str:
+    """Why nobody can mount here; '' if root can, or that is not known."""
+    if not os.path.exists("/dev/fuse"):
+        return "there is no /dev/fuse"
+    if os.geteuid() == 0:
+        place = tempfile.mkdtemp(prefix="pagsrv-", dir="/tmp")
+        try:
+            Mount(place).close()
+        except CannotMount as error:
+            return f"cannot be tried here: {error}"
+        finally:
+            os.rmdir(place)
+    return ""
+
+
+@lru_cache(maxsize=1)
+def _why_no_proof() -> str:
+    """Why no caller can be proved here; '' if one can."""
+    if os.geteuid() != 0:
+        return "only root can have the kernel run a program"
+    why = bpf.missing()
+    if why:
+        return why
+    try:
+        Tasks().close()
+    except bpf.BpfFault as fault:
+        return f"cannot be tried here: {fault}"
+    return ""
+
+
 def check_fuse() -> None:
     """Skip where there is no FUSE, or nobody may mount."""
-    if not os.path.exists("/dev/fuse"):
-        pytest.skip("there is no /dev/fuse")
+    if _why_not():
+        pytest.skip(_why_not())
 
 
 def check_proof() -> None:
     """Skip where a caller cannot be proved."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can have the kernel run a program")
-    why = bpf.missing()
-    if why:
-        pytest.skip(why)
+    if _why_no_proof():
+        pytest.skip(_why_no_proof())
 
 
 class Mounted:
