@@ -68,14 +68,20 @@ class Door:
     def answer(self, question: Question) -> None:
         """Answer *question*, or see to it that it will be."""
         here = self._here.get(question.opcode)
-        if here is not None:
-            here(question)
-            return
         elsewhere = self._elsewhere.get(question.opcode)
-        if elsewhere is None:
+        if elsewhere is not None:
+            self._call(question, elsewhere)
+        elif here is None:
             self._loop.reply(question.unique, error=ENOSYS)
         else:
-            self._call(question, elsewhere)
+            try:
+                here(question)
+            except Exception:  # noqa: BLE001 -- others are served on, and whoever asks is told
+                self._bug(question)
+
+    def _bug(self, question: Question) -> None:
+        traceback.print_exc(file=sys.stderr)
+        self._loop.reply(question.unique, error=EIO)
 
     def _call(
         self, question: Question, asked: Callable[[Question], bytes], workers: Workers | None = None
@@ -90,8 +96,7 @@ class Door:
             except OSError as error:
                 self._loop.reply(question.unique, error=error.errno or EIO)
             except Exception:  # noqa: BLE001 -- whoever asks is not to wait for ever
-                traceback.print_exc(file=sys.stderr)
-                self._loop.reply(question.unique, error=EIO)
+                self._bug(question)
             else:
                 self._loop.reply(question.unique, answer)
 

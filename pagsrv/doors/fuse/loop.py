@@ -13,7 +13,7 @@ import select
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
-from errno import EAGAIN, EINTR, ENODEV, ENOENT
+from errno import EAGAIN, ECONNABORTED, EINTR, ENODEV, ENOENT, ENOTCONN
 from typing import TYPE_CHECKING, Self
 
 from pagsrv.kernel import fuse
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pagsrv.kernel.fd import Fd
     from pagsrv.kernel.fuse import Question
 
+_TOO_LATE = (ENOENT, ENODEV, ENOTCONN, ECONNABORTED)
 _BYTES = fuse.MOST_IO + 4096  # as linux/fuse.h wants it: the largest write and its head
 _MOMENT = 0.05  # seconds
 _TURN = 64  # questions, before others have theirs
@@ -69,7 +70,7 @@ class Loop:
             os.writev(self._device, parts)
         except OSError as error:
             # The question was withdrawn, or the file system is down.
-            if error.errno not in (ENOENT, ENODEV):
+            if error.errno not in _TOO_LATE:
                 raise
 
     # ── for the loop's own ──
@@ -128,9 +129,11 @@ class Loop:
             self.answer(fuse.parse(memoryview(bytes(self._buffer[:size]))))
 
     def close(self) -> None:
-        """Stop looking; the device stays the caller's."""
+        """Stop looking; the device stays the caller's.
+
+        What wakes us stays until the process ends: threads may have something to tell yet.
+        """
         self._epoll.close()
-        os.close(self._wake)
 
     def __enter__(self) -> Self:
         return self

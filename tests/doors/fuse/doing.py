@@ -484,3 +484,20 @@ def close_many() -> None:
     """Close them."""
     for fd in held.pop("many"):
         os.close(fd)
+
+
+def first_to_end(pids: list[int]) -> int:
+    """Which of our children ends first, with a failure."""
+    pid, status = os.wait()
+    assert pid in pids
+    assert os.waitstatus_to_exitcode(status) == 1
+    return pid
+
+
+def reap() -> None:
+    """Wait until none of our children is left."""
+    try:
+        while True:
+            os.wait()
+    except ChildProcessError:
+        return

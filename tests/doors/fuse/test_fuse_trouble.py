@@ -266,3 +266,20 @@ def test_a_uid_that_opens_too_much(own_board: Running, short_tmp: Path, other_ui
             "it may open again",
         )
         greedy(doing.close, "file")
+
+
+def test_too_many_wait(own_mount: Mounted, user: Actor) -> None:
+    """What waits to be written is bounded for each uid; others, and it itself, go on."""
+    _, pipe = user(doing.a_pipe)
+    user(doing.assign, own_mount / "x", pipe)
+    pids = [user(doing.start_shell, f"exec dd if=/dev/zero of={own_mount / 'x'} bs=1M count=1")
+            for _ in range(70)]  # fmt: skip
+    ended = user(doing.first_to_end, pids)
+    assert ended in pids
+    user(os.mknod, own_mount / "y")
+    assert sorted(user(os.listdir, own_mount.path)) == ["x", "y"]
+    for pid in pids:
+        if pid != ended:
+            os.kill(pid, signal.SIGKILL)
+    user(doing.reap)
+    user(doing.close, "r", "w")
