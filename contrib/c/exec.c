@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* pagsrv-exec [--dir DIR] [--at DIR] [--scope S] -- CMD...: CMD with /srv.
+/* pagsrv-exec [--dir DIR] [--at DIR] [--scope S] [--above] -- CMD...: CMD with /srv.
  *
  * The law: this process becomes CMD, so that its signals, its terminal and its status are its own;
- * the supervisor is nobody's child.  Whatever is wrong is said before CMD is run, in one sentence
+ * the supervisor is nobody's child.  Only if it may not look at CMD so, or with --above, it is
+ * CMD's parent.  Whatever is wrong is said before CMD is run, in one sentence
  * and a status of docs/reference/errors.md.
  */
 #include <errno.h>
@@ -27,7 +28,6 @@
 #define NOT_EXECUTABLE 126
 #define NOT_FOUND 127
 
-static _Noreturn __attribute__((format(printf, 2, 3)))
 void fail(int status, const char *format, ...)
 {
     char sentence[1200];
@@ -48,6 +48,7 @@ static char **read_words(int argc, char **argv, struct door *door)
         { "dir", required_argument, NULL, 'd' },
         { "at", required_argument, NULL, 'a' },
         { "scope", required_argument, NULL, 's' },
+        { "above", no_argument, NULL, 'A' },
         { NULL, 0, NULL, 0 },
     };
     const char *at = "/srv";
@@ -58,6 +59,7 @@ static char **read_words(int argc, char **argv, struct door *door)
         case 'd': door->srv.dir = optarg; break;
         case 'a': at = optarg; break;
         case 's': door->srv.scope = optarg; break;
+        case 'A': door->above = 1; break;
         default: exit(USAGE);
         }
     if (optind == argc)
@@ -82,7 +84,7 @@ static int start_supervisor(struct door *door)
     if (child == 0) {
         setsid();
         if (fork() == 0)
-            guard_run(door, ends[1], self);
+            guard_run(door, ends[1], self, -1);
         _exit(0);
     }
     if (child < 0)
@@ -93,14 +95,16 @@ static int start_supervisor(struct door *door)
     return ends[0];
 }
 
-static void wait_until_ready(int control)
+/* 0: it is not, and another may be. */
+static int wait_until_ready(int control)
 {
     struct ready ready;
 
     if (recv(control, &ready, sizeof(ready), 0) != sizeof(ready))
         fail(OTHER, "the supervisor ended before it was ready");
-    if (ready.status)
+    if (ready.status && ready.status != MAY_NOT_LOOK)
         fail(ready.status, "%s", ready.sentence);
+    return ready.status == 0;
 }
 
 static int install(void)
@@ -140,20 +144,37 @@ static void hand_over(int control, int listener)
     close(control);
 }
 
+static char **command;
+
+static _Noreturn void become(int control)
+{
+    hand_over(control, install());
+    execvp(*command, command);
+    fail(errno == ENOENT ? NOT_FOUND : NOT_EXECUTABLE, "%s cannot be run: %s", *command,
+         errno == ENOENT ? "there is no such command; give it after --" : strerror(errno));
+}
+
+void above_become(int control)
+{
+    wait_until_ready(control);
+    become(control);
+}
+
 int main(int argc, char **argv)
 {
     struct door *door = mmap(NULL, sizeof(*door), PROT_READ | PROT_WRITE,
                              MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    char **command;
     int control;
 
     if (door == MAP_FAILED)
         fail(OTHER, "there is no memory: %s", strerror(errno));
     command = read_words(argc, argv, door);
-    control = start_supervisor(door);
-    wait_until_ready(control);
-    hand_over(control, install());
-    execvp(*command, command);
-    fail(errno == ENOENT ? NOT_FOUND : NOT_EXECUTABLE, "%s cannot be run: %s", *command,
-         errno == ENOENT ? "there is no such command; give it after --" : strerror(errno));
+    if (!door->above) {
+        control = start_supervisor(door);
+        if (wait_until_ready(control))
+            become(control);
+        close(control);
+        door->above = 1;
+    }
+    above_start(door);
 }

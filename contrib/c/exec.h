@@ -5,6 +5,7 @@
  *	exec.c		the words, the filter's installation, and CMD in place of us
  *	execfilter.c	which system calls are shown to the supervisor
  *	execguard.c	the supervisor's life: apart from CMD, and taken over if it is killed
+ *	execabove.c	the other life, where Yama wants a parent
  *	execserve.c	takes each call and lets pass what is not ours
  *	execlook.c	what a call is about, and whether it is ours
  *	execpath.c	which paths are ours, by their text
@@ -77,6 +78,7 @@ struct door {
     struct place place;
     struct srv srv;
     int listener;
+    int above;                  /* the supervisor is CMD's parent: execabove.c */
     _Atomic int over;           /* every process behind the door has ended */
     _Atomic int handles;        /* any was ever given out */
     _Atomic int judged;         /* a caller may have become another than we are: look at each */

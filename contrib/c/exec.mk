@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The seccomp door, where the numbers of system calls are known to it.
-exec := exec execfilter execguard execserve execlook execpath execcaller execanswer execlist
-exec += srv srvnames
+exec := exec execfilter execguard execabove execserve execlook execpath execcaller execanswer
+exec += execlist srv srvnames
 
 ifneq ($(filter x86_64-% aarch64-%,$(shell $(CC) -dumpmachine)),)
 programs += pagsrv-exec

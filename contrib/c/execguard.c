@@ -26,6 +26,8 @@
 
 #define LISTENER 3
 #define PARENT 4
+#define TELL 4                  /* of whoever has no guard */
+#define FIRST_FREE 5
 
 static int guard(struct door *door);
 
@@ -58,8 +60,13 @@ static _Noreturn void stand_by(struct door *door, int parent)
 
 static int guard(struct door *door)
 {
-    int parent = pidfd_of(getpid()), fd;
-    pid_t child = fork();
+    int parent, fd;
+    pid_t child;
+
+    if (door->above)
+        return -1;
+    parent = pidfd_of(getpid());
+    child = fork();
 
     if (child == 0)
         stand_by(door, parent);
@@ -73,13 +80,14 @@ static int guard(struct door *door)
 void guard_end(struct door *door)
 {
     door->over = 1;
+    above_finish();
     list_remove(&door->place);
     _exit(0);
 }
 
 /* ---- the beginning ------------------------------------------------------------------------- */
 
-static void step_aside(int control)
+static void step_aside(int control, int tell)
 {
     const struct sigaction reap = { .sa_handler = SIG_IGN, .sa_flags = SA_NOCLDWAIT };
     struct rlimit files;
@@ -94,12 +102,15 @@ static void step_aside(int control)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     /* Whoever started us may have closed the first three. */
-    control = fcntl(control, F_DUPFD, LISTENER + 1);
+    control = fcntl(control, F_DUPFD, FIRST_FREE);
+    tell = tell < 0 ? -1 : fcntl(tell, F_DUPFD, FIRST_FREE);
     null = open("/dev/null", O_RDWR);
     for (int fd = 0; fd < LISTENER; fd++)
         dup2(null, fd);
     dup2(control, LISTENER);
-    syscall(SYS_close_range, LISTENER + 1, ~0u, 0);
+    if (tell >= 0)
+        dup2(tell, TELL);
+    syscall(SYS_close_range, tell < 0 ? TELL : FIRST_FREE, ~0u, 0);
     fcntl(LISTENER, F_SETFD, FD_CLOEXEC);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
@@ -141,10 +152,10 @@ static int may_look(pid_t command)
 static void prepare(struct door *door, pid_t command, struct ready *ready)
 {
     if (!may_look(command)) {
-        ready->status = 1;
+        ready->status = door->above ? 1 : MAY_NOT_LOOK;
         snprintf(ready->sentence, sizeof(ready->sentence),
-                 "the supervisor may not look at CMD (%s), so it cannot know what is opened; where "
-                 "/proc/sys/kernel/yama/ptrace_scope is not 0, use `pagsrv open` or --preload",
+                 "the supervisor may not look at CMD (%s), so it cannot know what is opened (see "
+                 "/proc/sys/kernel/yama/ptrace_scope); use `pagsrv open` or --preload",
                  strerror(errno));
     } else if (srv_connect(&door->srv) < 0) {
         ready->status = pagsrv_status();
@@ -179,17 +190,20 @@ static int receive_listener(void)
     return 0;
 }
 
-void guard_run(struct door *door, int control, pid_t command)
+void guard_run(struct door *door, int control, pid_t command, int tell)
 {
     struct ready ready = { .status = 0 };
 
-    step_aside(control);
+    step_aside(control, tell);
+    if (tell >= 0)
+        above_watch(command, TELL);
     name_handles(door);
     prepare(door, command, &ready);
     if (send(LISTENER, &ready, sizeof(ready), MSG_NOSIGNAL) < 0 || ready.status ||
         receive_listener() < 0) {
         if (*door->place.scopes)
             list_remove(&door->place);
+        above_finish();
         _exit(1);
     }
     door->listener = LISTENER;

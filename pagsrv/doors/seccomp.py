@@ -19,6 +19,7 @@ PROGRAM = "pagsrv-exec"
 _KERNEL = (5, 19)  # SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 _ACTIONS = "/proc/sys/kernel/seccomp/actions_avail"
 _YAMA = "/proc/sys/kernel/yama/ptrace_scope"
+_NOBODY = ("2", "3")  # at 1 a parent may, which the supervisor then is
 
 
 def words(command: list[str], at: str, scope: str | None, directory: str | None) -> list[str]:
@@ -48,13 +49,13 @@ def missing() -> str:
         return f"it takes Linux {'.'.join(map(str, _KERNEL))}, and this is {platform.release()}"
     if "user_notif" not in _told(_ACTIONS).split():
         return "this kernel has no user notifications of seccomp"
-    if os.geteuid() != 0 and _told(_YAMA, "0") != "0":
-        return "Yama lets nobody but a parent look at a process (ptrace_scope)"
+    if os.geteuid() != 0 and _told(_YAMA) in _NOBODY:
+        return "Yama lets nobody but root look at a process (ptrace_scope)"
     return ""
 
 
-def _told(path: str, otherwise: str = "") -> str:
+def _told(path: str) -> str:
     try:
         return Path(path).read_text().strip()
     except OSError:
-        return otherwise
+        return ""

@@ -110,11 +110,13 @@ def test_what_the_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch, short_t
     """Kernel, seccomp and Yama, each as the machine tells it; root is let by Yama."""
     assert seccomp.missing() == ""
     told = short_tmp / "told"
-    told.write_text("1\n")
+    told.write_text("2\n")
     monkeypatch.setattr(seccomp, "_YAMA", str(told))
     assert ("ptrace_scope" in seccomp.missing()) == (os.geteuid() != 0)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "ptrace_scope" in seccomp.missing()
+    told.write_text("1\n")
+    assert seccomp.missing() == ""
     monkeypatch.setattr(seccomp, "_ACTIONS", str(told))
     assert "user notifications" in seccomp.missing()
     monkeypatch.setattr(seccomp, "_KERNEL", (99, 0))
@@ -124,7 +126,7 @@ def test_what_the_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch, short_t
 def test_a_supervisor_that_may_not_look_is_refused(
     login: Login, run_as: RunAs, other_uid: int, built: Path
 ) -> None:
-    """As with Yama: here the program may not be read, and so not be traced."""
+    """Neither aside nor as a parent: the program may not be read, and so not be traced."""
     closed = built / "closed-exec"
     shutil.copy(parts.program(seccomp.PROGRAM), closed)
     closed.chmod(0o111)
