@@ -78,7 +78,7 @@ BATCH_IN = struct.Struct("=II")
 POLL_IN = struct.Struct("=QQII")
 INTERRUPT_IN = struct.Struct("=Q")
 
-_REG, _BLOCK = 0o100000 >> 12, 4096
+_REG, _BLOCK, _SECTOR = 0o100000 >> 12, 4096, 512
 _A_MOMENT = 1_000_000  # nanoseconds
 _UNKNOWN_INODE = 0xFFFFFFFF
 _DIRENT_ALIGN = 8
@@ -140,9 +140,10 @@ class Attributes(NamedTuple):
         for moment in (self.accessed, self.modified, self.changed):
             whole.append(int(moment))
             parts.append(int(moment % 1 * 1_000_000_000))
+        blocks = self.size // _SECTOR
         return _ATTR.pack(
-            self.inode, self.size, 0, *whole, *parts, self.mode, self.links, self.uid, self.gid, 0,
-            _BLOCK, 0,
+            self.inode, self.size, blocks, *whole, *parts, self.mode, self.links, self.uid,
+            self.gid, 0, _BLOCK, 0,
         )  # fmt: skip
 
 

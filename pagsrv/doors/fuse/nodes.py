@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from itertools import count
 
 from pagsrv.errors import NoEntry
 from pagsrv.kernel.fuse import ROOT
 from pagsrv.messages import EntryView
+
+_INODE_BYTES = 6
 
 
 @dataclass(slots=True)
@@ -25,7 +28,7 @@ class Node:
     """An entry as the kernel knows it; *view* is what was last seen of it."""
 
     inode: int
-    """What stat(2) shows, for as long as the kernel knows the entry."""
+    """What stat(2) shows: the same whenever the kernel comes to know the entry."""
     view: EntryView
     name: str
     handles: int = 0
@@ -55,7 +58,7 @@ class Nodes:
             key = (view.scope, view.name)
             node = self._by_key.get(key)
             if node is None:
-                node = self._by_key[key] = Node(next(self._numbers), view, view.name)
+                node = self._by_key[key] = Node(_inode(view), view, view.name)
             node.view = view
             number = next(reversed(node.known), 0)
             if not number or node.handles or self._everybody:
@@ -97,3 +100,9 @@ class Nodes:
             if node is not None:
                 node.name, node.view = view.name, view
                 self._by_key[view.scope, view.name] = node
+
+
+def _inode(view: EntryView) -> int:
+    """A number for the entry *view* that another entry will not have."""
+    raw = f"{view.scope}/{view.name}/{view.created}".encode()
+    return int.from_bytes(blake2b(raw, digest_size=_INODE_BYTES).digest(), "big") + ROOT + 1

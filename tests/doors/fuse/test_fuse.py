@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,49 @@ def test_stock_shells_post_and_open(
     )
     name = os.path.basename(path)
     assert said == (0, f"{name}\nhello\n{name}y\nhello\nmore\n", "")
+
+
+PYTHON = "/usr/bin/python3 -c"
+READERS = (
+    "cat {}", "busybox cat {}", "head -c 6 {}", "tail -n 1 {}", "dd if={} status=none", "sort {}",
+    "grep '' {}", "cp {} {}.copy && cat {}.copy", "sed '' {}", "sh -c 'read line <{}; echo $line'",
+    PYTHON + " \"print(open('{}').read(), end='')\"",
+    PYTHON + " \"import shutil; shutil.copyfile('{}', '{}.copy')\" && cat {}.copy",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_stock_programs_read(here: Actor, path: str, short_tmp: Path, command: str) -> None:
+    """By whatever calls: read(2), or sendfile(2) and copy_file_range(2) where these are tried."""
+    copied = str(short_tmp / "copied")
+    number = here(doing.a_file, str(short_tmp / "file"), b"hello\n")
+    here(doing.assign, path, number)
+    words = command.replace("{}.copy", copied).replace("{}", path)
+    assert here(doing.shell, words) == (0, "hello\n", "")
+    here(doing.close, "f")
+
+
+WRITERS = (
+    "echo hello >{}", "echo hello >>{}", "echo hello | tee {}", "echo hello | tee -a {}",
+    "echo hello | dd of={} status=none", "echo hello | busybox tee {}",
+    "echo hello >{}.copy; cp {}.copy {}", "echo hello >{}.copy; busybox cp {}.copy {}",
+    PYTHON + " \"open('{}', 'w').write('hello\\n')\"",
+    PYTHON + " \"open('{}', 'ab', 0).write(b'hello\\n')\"",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_stock_programs_write(here: Actor, path: str, short_tmp: Path, command: str) -> None:
+    """What they write goes to the posted file, at its own offset, which nobody truncates."""
+    copied = str(short_tmp / "copied")
+    number = here(doing.a_file, str(short_tmp / "file"), b"and more to keep\n")
+    here(doing.assign, path, number)
+    words = command.replace("{}.copy", copied).replace("{}", path)
+    said = here(doing.shell, words)
+    assert (said.status, said.err) == (0, "")
+    assert (short_tmp / "file").read_text() == "hello\nre to keep\n"
+    assert here(doing.read, "f", 2) == b"re"
+    here(doing.close, "f")
 
 
 def test_an_entry_is_empty_before_it_is_assigned(here: Actor, path: str) -> None:

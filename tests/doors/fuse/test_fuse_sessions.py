@@ -15,7 +15,7 @@ import pytest
 
 from pagsrv.kernel import keys
 from pagsrv.kernel.process import undumpable
-from tests.actors import Actor
+from tests.actors import Actor, turn_into
 from tests.anybody import OTHER_UID
 from tests.doors.fuse import doing
 from tests.doors.fuse.mounts import Mounted, mounted
@@ -167,3 +167,34 @@ def test_the_same_uid_and_no_other(board: Running, short_tmp: Path, one: Actor) 
             too(os.unlink, made / "x")
         for call, *args in ((os.listdir, made.path), (os.stat, made / "x"), (os.mknod, made / "x")):
             assert one(doing.fault, call, *args) == "EACCES"
+
+
+def test_a_thread_in_another_session(one: Actor, path: str) -> None:
+    """Who asks is a thread, and so is in a session of its own if it has joined one."""
+    one(os.mknod, path)
+    assert one(doing.elsewhere_in_a_thread, os.stat, path) == "ENOENT"
+    assert one(doing.elsewhere_in_a_thread, os.mknod, path) == ""
+    assert one(doing.fault, os.mknod, path) == "EEXIST"
+
+
+def test_who_became_another_user(mount: Mounted, path: str) -> None:
+    """A child of su(1) keeps the ring, which is another uid's: it is in no session of its own."""
+    with Actor(OTHER_UID, may_return=True) as actor:
+        actor(os.mknod, path)
+        actor(turn_into, THIRD_UID)
+        assert actor(doing.fault, os.stat, path) == "ENOENT"
+        assert actor(os.listdir, mount.path) == []
+        assert actor(doing.fault, os.mknod, path) == "ENOKEY"
+
+
+def test_a_name_that_is_handed_on(one: Actor, two: Actor, path: str) -> None:
+    """A descriptor that only names the file (O_PATH) opens nothing in another session."""
+    reading, _ = one(doing.a_pipe)
+    one(doing.assign, path, reading)
+    one(doing.open_at, path, os.O_PATH, "place")
+    _lend(one, two, "place")
+    by_number = f"/proc/self/fd/{two(doing.number_of, 'place')}"
+    assert two(doing.fault, os.open, by_number, os.O_RDONLY) == "ENOENT"
+    assert two(doing.fault, os.chmod, by_number, 0o400) == "ENOENT"
+    one(doing.close, "place", "r", "w")
+    two(doing.close, "place")

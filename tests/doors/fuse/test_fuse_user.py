@@ -96,6 +96,7 @@ def test_another_session_of_the_uid_is_refused(helped: User) -> None:
         (os.mknod, helped.path("y")),
     ):  # fmt: skip
         assert helped.actor(doing.elsewhere, call, *args) == "EACCES"
+        assert helped.actor(doing.elsewhere_in_a_thread, call, *args) == "EACCES"
     assert stat.S_ISDIR(helped.actor(os.stat, helped.place).st_mode)
     assert helped.actor(os.listdir, helped.place) == ["x"]
 
