@@ -47,7 +47,7 @@ class Door:
         self._opener = opener = Opener(space, files, device)
         self._here: dict[int, Callable[[Question], None]] = {
             fuse.READ: files.read, fuse.WRITE: self._write, fuse.POLL: files.poll,
-            fuse.INTERRUPT: files.interrupt, fuse.READDIR: files.readdir,
+            fuse.INTERRUPT: files.interrupt,
             fuse.RELEASE: files.release, fuse.RELEASEDIR: files.release,
             fuse.INIT: self._begin, fuse.FORGET: self._forget, fuse.BATCH_FORGET: self._forget_all,
             fuse.DESTROY: self._nothing, fuse.FSYNCDIR: self._nothing,
@@ -61,7 +61,7 @@ class Door:
             fuse.REMOVEXATTR: space.refused,
             fuse.MKDIR: space.refused, fuse.SYMLINK: space.refused, fuse.LINK: space.refused,
             fuse.RMDIR: space.rmdir, fuse.OPEN: opener.open, fuse.CREATE: opener.create,
-            fuse.OPENDIR: opener.opendir,
+            fuse.OPENDIR: opener.opendir, fuse.READDIR: opener.readdir,
         }  # fmt: skip
         loop.answer = self.answer
 

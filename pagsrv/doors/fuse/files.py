@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from dataclasses import dataclass
 from errno import EINVAL, ENFILE, ENXIO
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,11 +52,14 @@ class Empty(NamedTuple):
     uid: int
 
 
-class Listing(NamedTuple):
-    """The directory, as it was when it was opened."""
+@dataclass(slots=True)
+class Listing:
+    """The directory, as it was when it was opened or rewound."""
 
     names: list[bytes]
     uid: int
+    begun: bool = False
+    """Whether it was read from the beginning already."""
 
 
 Handle = Empty | Posted | Listing
@@ -197,12 +201,3 @@ class Files:
                 self._listings[handle.uid] -= 1
             else:
                 handle.node.handles -= 1
-
-    def readdir(self, question: Question) -> None:
-        """READDIR."""
-        number, offset, size, *_ = question.fields(fuse.IO_IN)
-        handle = self._handles.get(number)
-        if isinstance(handle, Listing):
-            self._loop.reply(question.unique, fuse.listing(handle.names, offset, size))
-        else:
-            self._loop.reply(question.unique, error=EINVAL)

@@ -9,11 +9,11 @@ back here, is a Loop. It refuses to know how bytes are moved.
 from __future__ import annotations
 
 import os
-from errno import EBUSY, EEXIST
+from errno import EBUSY, EEXIST, EINVAL
 from typing import TYPE_CHECKING
 
 from pagsrv.doors.fuse import attributes, callers
-from pagsrv.doors.fuse.files import Empty
+from pagsrv.doors.fuse.files import Empty, Listing
 from pagsrv.doors.fuse.namespace import refuse
 from pagsrv.doors.fuse.posted import Posted
 from pagsrv.errors import InvalidParameter, Loop, NotAssigned, Stale
@@ -44,6 +44,17 @@ class Opener:
         """OPENDIR."""
         self._files.check(question.uid, directory=True)
         return self._files.listing(self._space.names(question), question.uid)
+
+    def readdir(self, question: Question) -> bytes:
+        """READDIR; from the beginning once more it is as it is by then (rewinddir(3))."""
+        number, offset, size, *_ = question.fields(fuse.IO_IN)
+        handle = self._files.of(number)
+        if not isinstance(handle, Listing):
+            raise refuse(EINVAL)
+        if not offset and handle.begun:
+            handle.names = self._space.names(question)
+        handle.begun = True
+        return fuse.listing(handle.names, offset, size)
 
     def open(self, question: Question) -> bytes:
         """OPEN; O_* have no effect on what was posted."""

@@ -179,7 +179,7 @@ def stays_reading(path: str) -> None:
     held["thread"] = threading.Thread(target=wait)
     held["thread"].start()
     assert opened.wait(SECONDS)
-    wait_until_writing(held["thread"].native_id)
+    wait_until_writing(held["thread"].native_id, "vfs_read")
 
 
 def heard() -> list[Any]:
@@ -293,9 +293,11 @@ def wait_until_reading() -> None:
         os.sched_yield()
 
 
-def _waits(pid: int) -> bool:
-    with open(f"/proc/{pid}/syscall") as call, open(f"/proc/{pid}/stack") as stack:
-        return call.read().startswith("0 0x3 ") and "fuse" in stack.read()
+def _waits(pid: int, call: str = "vfs_read") -> bool:
+    """Whether thread *pid* is in that call of a file of FUSE's (proc_pid_stack(5))."""
+    with open(f"/proc/{pid}/stack") as stack:
+        told = stack.read()
+    return call in told and "fuse" in told
 
 
 def fill(name: str) -> int:
@@ -377,13 +379,10 @@ def start_writer(name: str) -> int:
     return pid
 
 
-def wait_until_writing(pid: int) -> None:
-    """Return when process *pid* waits for the mount."""
+def wait_until_writing(pid: int, call: str = "vfs_write") -> None:
+    """Return when thread *pid* waits for the mount, in that call."""
     deadline = time.monotonic() + SECONDS
-    while True:
-        with open(f"/proc/{pid}/stack") as stack:
-            if "fuse" in stack.read():
-                return
+    while not _waits(pid, call):
         assert time.monotonic() < deadline, f"{pid} does not wait"
         os.sched_yield()
 

@@ -345,3 +345,16 @@ def test_many_entries_are_listed(here: Actor, mount: Mounted, path: str) -> None
     assert len(here(os.listdir, mount.path)) == 700
     assert here(doing.shell, f"ls {mount.path} | wc -l && rm {path}-*").out == "700\n"
     assert here(os.listdir, mount.path) == []
+
+
+def test_the_directory_is_rewound(here: Actor, mount: Mounted, path: str) -> None:
+    """And shows what is there by then, as rewinddir(3) has it."""
+    here(os.mknod, path)
+    here(doing.open_at, mount.path, os.O_RDONLY, "directory")
+    number = here(doing.number_of, "directory")
+    name = os.path.basename(path)
+    assert here(os.listdir, number) == [name]
+    here(os.rename, path, path + "y")
+    assert here(os.listdir, number) == [name + "y"]
+    here(os.unlink, path + "y")
+    here(doing.close, "directory")
