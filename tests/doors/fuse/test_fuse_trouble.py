@@ -8,6 +8,7 @@ served.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.actors import Actor
+from tests.anybody import OTHER_UID
 from tests.cli.command import start
 from tests.daemon.conftest import descriptors
 from tests.daemon.waiting import until
@@ -283,3 +285,17 @@ def test_too_many_wait(own_mount: Mounted, user: Actor) -> None:
             os.kill(pid, signal.SIGKILL)
     user(doing.reap)
     user(doing.close, "r", "w")
+
+
+def test_the_units_capabilities_are_enough(own_board: Running, short_tmp: Path) -> None:
+    """A mount with those alone serves another uid, and takes its descriptors."""
+    unit = Path(__file__).parents[3] / "contrib/systemd/system/pagsrv-mount.service"
+    (line,) = re.findall(r"^CapabilityBoundingSet=(.*)$", unit.read_text(), re.MULTILINE)
+    names = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in line.split())
+    bound = ("setpriv", "--bounding-set", f"-all,{names}", "--no-new-privs", sys.executable)
+    with mounted(short_tmp, own_board.dir, argv=bound) as made, Actor(OTHER_UID) as user:
+        reading, _ = user(doing.a_pipe)
+        assert user(doing.assign, made / "x", reading) == ""
+        user(doing.write, "w", b"text")
+        assert user(doing.read_path, made / "x") == b"text"
+        user(doing.close, "r", "w")
