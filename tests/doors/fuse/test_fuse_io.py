@@ -19,7 +19,7 @@ import pytest
 from pagsrv.kernel.fd import Fd
 from tests.actors import Actor
 from tests.conftest import make_short_directory
-from tests.doors.fuse import doing
+from tests.doors.fuse import being, doing
 from tests.doors.fuse.mounts import Mounted, mounted
 from tests.doors.fuse.silent import silent
 from tests.holding import writing
@@ -260,7 +260,7 @@ def test_a_poster_holds_its_pipes_lock(here: Actor, there: Actor, path: str) -> 
         return  # one uid alone is served, which keeps itself waiting
     reading, pipe = os.pipe()
     with Fd(reading), Fd(pipe):
-        here(doing.borrow, os.getpid(), reading, "r")
+        here(being.borrow, os.getpid(), reading, "r")
         here(doing.assign, path, here(doing.number_of, "r"))
         with writing(pipe):
             here(doing.start_reader, path)

@@ -17,7 +17,7 @@ from pagsrv.kernel import keys
 from pagsrv.kernel.process import undumpable
 from tests.actors import Actor, turn_into
 from tests.anybody import OTHER_UID
-from tests.doors.fuse import doing
+from tests.doors.fuse import being, doing
 from tests.doors.fuse.mounts import Mounted, mounted
 from tests.running import Running
 
@@ -114,8 +114,8 @@ def _lend(lender: Actor, borrower: Actor, name: str) -> None:
     A process that has changed its uid does not (PR_SET_DUMPABLE of prctl(2)).
     """
     for actor in (lender, borrower):
-        actor(doing.dumpable)
-    borrower(doing.borrow, lender.pid, lender(doing.number_of, name), name)
+        actor(being.dumpable)
+    borrower(being.borrow, lender.pid, lender(doing.number_of, name), name)
 
 
 def test_a_session_that_has_ended(one: Actor, mount: Mounted, path: str) -> None:
@@ -129,7 +129,7 @@ def test_a_session_that_has_ended(one: Actor, mount: Mounted, path: str) -> None
 
 def test_the_descriptors_are_the_threads_own(one: Actor, path: str) -> None:
     """A thread may have a table of its own (CLONE_FILES of clone(2)): it is that one's number."""
-    assert one(doing.assign_in_a_thread, path) == ""
+    assert one(being.assign_in_a_thread, path) == ""
     assert one(doing.read_path, path) == b"of the thread"
 
 
@@ -143,9 +143,9 @@ def test_who_cannot_be_traced(one: Actor, path: str) -> None:
 
 def test_who_acts_as_another_for_files(here: Actor, mount: Mounted) -> None:
     """As a server of files does (setfsuid(2)): it is not proved to be whom it acts as."""
-    here(doing.set_fsuid, OTHER_UID)
+    here(being.set_fsuid, OTHER_UID)
     assert here(doing.fault, os.listdir, mount.path) == "EACCES"
-    here(doing.set_fsuid, 0)
+    here(being.set_fsuid, 0)
     assert here(os.listdir, mount.path) == []
 
 
@@ -172,8 +172,8 @@ def test_the_same_uid_and_no_other(board: Running, short_tmp: Path, one: Actor) 
 def test_a_thread_in_another_session(one: Actor, path: str) -> None:
     """Who asks is a thread, and so is in a session of its own if it has joined one."""
     one(os.mknod, path)
-    assert one(doing.elsewhere_in_a_thread, os.stat, path) == "ENOENT"
-    assert one(doing.elsewhere_in_a_thread, os.mknod, path) == ""
+    assert one(being.elsewhere_in_a_thread, os.stat, path) == "ENOENT"
+    assert one(being.elsewhere_in_a_thread, os.mknod, path) == ""
     assert one(doing.fault, os.mknod, path) == "EEXIST"
 
 

@@ -19,7 +19,7 @@ from tests.actors import Actor
 from tests.anybody import Anybody
 from tests.conftest import identity
 from tests.daemon.test_iterator import helper
-from tests.doors.fuse import doing
+from tests.doors.fuse import being, doing
 from tests.doors.fuse.mounts import DOOR, check_fuse, check_proof
 from tests.running import POSSESSION, Running, running_broker
 
@@ -38,7 +38,7 @@ class User:
     def mount(self, *options: str) -> tuple[int | None, str, str]:
         """Start the door: its status if it ends, what it says first, and its complaint."""
         words = [*self._words, *options, "--", self.place]
-        return self.actor(doing.start_door, words, self._env)
+        return self.actor(being.start_door, words, self._env)
 
     def path(self, name: str) -> str:
         """A file of the mount."""
@@ -58,11 +58,11 @@ def user(short_tmp: Path, other_uid: int, anybody_python: Anybody) -> Iterator[U
         for name in ("mnt", "dev"):
             (short_tmp / name).mkdir()
         os.chown(short_tmp / "mnt", other_uid, other_uid)
-        actor(doing.become_user, other_uid, str(short_tmp / "dev"))
+        actor(being.become_user, other_uid, str(short_tmp / "dev"))
         try:
             yield User(actor, broker, anybody_python, short_tmp)
         finally:
-            actor(doing.end_door)
+            actor(being.end_door)
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ def test_another_session_of_the_uid_is_refused(helped: User) -> None:
         (os.listdir, helped.place), (os.stat, helped.path("x")), (os.unlink, helped.path("x")),
         (os.mknod, helped.path("y")),
     ):  # fmt: skip
-        assert helped.actor(doing.elsewhere, call, *args) == "EACCES"
-        assert helped.actor(doing.elsewhere_in_a_thread, call, *args) == "EACCES"
+        assert helped.actor(being.elsewhere, call, *args) == "EACCES"
+        assert helped.actor(being.elsewhere_in_a_thread, call, *args) == "EACCES"
     assert stat.S_ISDIR(helped.actor(os.stat, helped.place).st_mode)
     assert helped.actor(os.listdir, helped.place) == ["x"]
 
@@ -117,8 +117,8 @@ def test_the_same_uid(user: User) -> None:
     assert status is None
     assert "your sessions are not kept apart here" in said
     user.actor(os.mknod, user.path("x"))
-    assert user.actor(doing.elsewhere, os.stat, user.path("x")) == ""
-    assert user.actor(doing.elsewhere, os.unlink, user.path("x")) == ""
+    assert user.actor(being.elsewhere, os.stat, user.path("x")) == ""
+    assert user.actor(being.elsewhere, os.unlink, user.path("x")) == ""
     assert user.actor(os.listdir, user.place) == []
 
 
@@ -128,7 +128,7 @@ def test_a_writer_that_cannot_be_traced(helped: User) -> None:
     helped.actor(undumpable)
     reading, _ = helped.actor(doing.a_pipe)
     assert helped.actor(doing.assign, helped.path("x"), reading) == "EPERM"
-    helped.actor(doing.dumpable)
+    helped.actor(being.dumpable)
     assert helped.actor(doing.assign, helped.path("x"), reading) == ""
     helped.actor(doing.close, "r", "w")
 
@@ -145,7 +145,7 @@ def test_fusermount_takes_it_down(user: User) -> None:
     """And the door ends with 0."""
     user.mount("--same-uid")
     assert user.actor(doing.shell, f"fusermount3 -u {user.place}") == (0, "", "")
-    assert user.actor(doing.end_door) == 0
+    assert user.actor(being.end_door) == 0
 
 
 def test_no_such_place(user: User) -> None:
