@@ -23,7 +23,7 @@
 
 struct told {
     pid_t command;
-    int status;                 /* as of wait(2); -1: it has begun */
+    int status;                 /* as of wait(2); the first time it has only begun */
 };
 
 /* ---- the supervisor's side ----------------------------------------------------------------- */
@@ -95,19 +95,29 @@ static _Noreturn void end_without(int pidfd)
 {
     struct pollfd on = { .fd = pidfd, .events = POLLIN };
 
-    while (poll(&on, 1, -1) < 0)
+    while (pidfd >= 0 && poll(&on, 1, -1) < 0)
         continue;
     fail(1, "the supervisor was killed: what CMD opened after that failed (ENOSYS), and how it ended "
          "is not known");
 }
 
+/* -1 where CMD has ended already, as we shall be told. */
+static int pidfd_of_command(int tell)
+{
+    struct told begun;
+
+    if (recv(tell, &begun, sizeof(begun), 0) != sizeof(begun))
+        fail(1, "the supervisor ended before CMD began");
+    return (int)syscall(SYS_pidfd_open, begun.command, 0);
+}
+
 static _Noreturn void stay(int tell, int signals)
 {
+    int pidfd = pidfd_of_command(tell);
     struct pollfd on[2] = { { .fd = tell, .events = POLLIN },
                             { .fd = signals, .events = POLLIN } };
     struct signalfd_siginfo came;
     struct told told;
-    int pidfd = -1;
 
     for (;;) {
         poll(on, 2, -1);
@@ -118,9 +128,7 @@ static _Noreturn void stay(int tell, int signals)
             continue;
         if (recv(tell, &told, sizeof(told), 0) != sizeof(told))
             end_without(pidfd);
-        if (told.status == -1)
-            pidfd = (int)syscall(SYS_pidfd_open, told.command, 0);
-        else if (WIFSTOPPED(told.status))
+        if (WIFSTOPPED(told.status))
             stop_as(pidfd, told.status);
         else
             end_as(told.status);
@@ -131,7 +139,7 @@ static _Noreturn void stay(int tell, int signals)
 
 static _Noreturn void supervise(struct door *door, const int control[2], int tell)
 {
-    struct told begun = { .status = -1 };
+    struct told begun = { .status = 0 };
 
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     begun.command = fork();

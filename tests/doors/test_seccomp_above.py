@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,22 +37,24 @@ def above(login: Login, *command: str) -> Said:
     return login.execute([*ABOVE, *command])
 
 
-@pytest.fixture
-def running(login: Login, short_tmp: Path) -> Iterator[subprocess.Popen[str]]:
+@contextmanager
+def running(login: Login, runtime: str = "/nonexistent") -> Iterator[subprocess.Popen[str]]:
     """A CMD that says its parent's id and `ready`, reads lines, and ends with 5 on SIGTERM."""
     lines = "trap 'echo caught; exit 5' TERM; echo $PPID ready; read x; read x; exit 4"
     process = subprocess.Popen(
         [*ABOVE, "bash", "-c", lines], text=True,
-        env=environment(login.directory, {"XDG_RUNTIME_DIR": str(short_tmp)}),
+        env=environment(login.directory, {"XDG_RUNTIME_DIR": runtime}),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    yield process
-    process.kill()
-    process.communicate()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
-def first_line(process: subprocess.Popen[str]) -> str:
-    """What *process* says first."""
+def next_line(process: subprocess.Popen[str]) -> str:
+    """What *process* says next."""
     assert process.stdout is not None
     return process.stdout.readline()
 
@@ -78,25 +81,26 @@ def test_what_is_wrong_is_said_once(login: Login, short_tmp: Path) -> None:
     assert (said.status, said.out, said.err.count("\n")) == (6, "", 1)
 
 
-def test_signals_are_passed_on(running: subprocess.Popen[str]) -> None:
+def test_signals_are_passed_on(login: Login) -> None:
     """CMD has them, and its end is ours."""
-    assert first_line(running).endswith(" ready\n")
-    running.send_signal(signal.SIGTERM)
-    assert running.communicate("go\n", timeout=PATIENCE)[0] == "caught\n"
-    assert running.returncode == 5
+    with running(login) as process:
+        assert next_line(process).endswith(" ready\n")
+        process.send_signal(signal.SIGTERM)
+        assert next_line(process) == "caught\n"
+        assert process.wait(PATIENCE) == 5
 
 
-def test_a_supervisor_that_dies_is_told_of(running: subprocess.Popen[str]) -> None:
+def test_a_supervisor_that_dies_is_told_of(login: Login, short_tmp: Path) -> None:
     """Nobody can take over; CMD goes on, and we stay as long."""
-    supervisor = int(first_line(running).split()[0])
-    os.kill(supervisor, signal.SIGKILL)
-    pidfd = os.pidfd_open(running.pid)
-    assert select.select([pidfd], [], [], 0)[0] == []
-    os.close(pidfd)
-    assert running.communicate("go\ngo\n", timeout=PATIENCE)[1].startswith(
-        "pagsrv: the supervisor was killed: what CMD opened after that failed (ENOSYS)"
-    )
-    assert running.returncode == 1
+    with running(login, str(short_tmp)) as process:
+        os.kill(int(next_line(process).split()[0]), signal.SIGKILL)
+        pidfd = os.pidfd_open(process.pid)
+        assert select.select([pidfd], [], [], 0)[0] == []
+        os.close(pidfd)
+        assert process.communicate("go\ngo\n", timeout=PATIENCE)[1].startswith(
+            "pagsrv: the supervisor was killed: what CMD opened after that failed (ENOSYS)"
+        )
+        assert process.returncode == 1
 
 
 def test_children_that_outlive_the_command_are_served(login: Login, posted: str) -> None:
