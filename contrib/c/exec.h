@@ -83,6 +83,7 @@ struct door {
     _Atomic int handles;        /* any was ever given out */
     _Atomic int judged;         /* a caller may have become another than we are: look at each */
     char handle[48];            /* what /proc shows of our handles */
+    int deaths;                 /* of supervisors, since one last took a call */
     struct seccomp_notif taken; /* by the thread that takes; id 0: none */
     int taken_tries;
     unsigned first, next;       /* of the queue, ever counting */

@@ -108,7 +108,7 @@ static int receive(struct door *door)
 {
     memset(&door->taken, 0, sizeof(door->taken));
     if (ioctl(door->listener, SECCOMP_IOCTL_NOTIF_RECV, &door->taken) == 0) {
-        door->taken_tries = 0;
+        door->taken_tries = door->deaths = 0;
         return 0;
     }
     door->taken.id = 0;
