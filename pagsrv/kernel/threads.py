@@ -35,6 +35,8 @@ class Thread(NamedTuple):
     """The effective one, as *gid*."""
     gid: int
     fsuid: int
+    real: tuple[int, int]
+    """The uid and gid that are not changed by a set-user-ID program."""
 
 
 class NotOpen(PagsrvError):
@@ -77,7 +79,7 @@ def look(pidfd: Fd) -> Thread | None:
     fields = _INFO.unpack(buffer)
     if not fields[2] or not is_alive(pidfd):
         return None
-    return Thread(fields[2], fields[3], fields[7], fields[8], fields[11])
+    return Thread(fields[2], fields[3], fields[7], fields[8], fields[11], fields[5:7])
 
 
 def process_of(pidfd: Fd, thread: Thread) -> Fd:

@@ -136,7 +136,7 @@ class Files:
             self._loop.reply(question.unique, error=EINVAL)
         elif isinstance(handle, Posted):
             patient = not flags & os.O_NONBLOCK
-            self._start(handle, Reading(question.unique, question.uid, size, patient=patient))
+            self._start(handle, Reading(question, size, patient=patient))
         else:
             self._loop.reply(question.unique, error=ENXIO)
 
@@ -144,7 +144,7 @@ class Files:
         """WRITE, into a posted file."""
         data = question.body[fuse.IO_IN.size :]
         patient = not flags & os.O_NONBLOCK
-        self._start(handle, Writing(question.unique, question.uid, data, patient=patient))
+        self._start(handle, Writing(question, data, patient=patient))
 
     def _start(self, handle: Posted, transfer: Transfer) -> None:
         uid, size = transfer.uid, transfer.held

@@ -18,6 +18,7 @@ from pagsrv.doors.fuse.namespace import refuse
 from pagsrv.doors.fuse.posted import Posted
 from pagsrv.errors import InvalidParameter, Loop, NotAssigned, Stale
 from pagsrv.kernel import fuse, threads, what
+from pagsrv.kernel.acting import acting_as
 
 if TYPE_CHECKING:
     from pagsrv.doors.fuse.files import Files
@@ -136,7 +137,8 @@ class Opener:
         if valid & fuse.SET_SIZE and valid & fuse.SET_FH:
             handle = self._files.of(number)
             if isinstance(handle, Posted):
-                os.ftruncate(handle.fd.fileno(), size)
+                with acting_as(question.uid, question.gid):
+                    os.ftruncate(handle.fd.fileno(), size)
         return self._space.setattr(question)
 
     def fsync(self, question: Question) -> bytes:

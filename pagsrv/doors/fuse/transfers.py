@@ -17,10 +17,12 @@ from errno import EINTR
 from typing import TYPE_CHECKING
 
 from pagsrv.kernel import fuse
+from pagsrv.kernel.acting import send_as
 from pagsrv.kernel.libc import libc
 
 if TYPE_CHECKING:
     from pagsrv.kernel.fd import Fd
+    from pagsrv.kernel.fuse import Question
 
 KICK = signal.SIGUSR1
 _OWN_OFFSET = -1  # of preadv2(2)
@@ -34,9 +36,9 @@ class Transfer:
     held = 0
     """Bytes that are kept for it."""
 
-    def __init__(self, unique: int, uid: int, *, patient: bool) -> None:
-        self.unique = unique
-        self.uid = uid
+    def __init__(self, question: Question, *, patient: bool) -> None:
+        self.unique = question.unique
+        self.uid, self.gid, self.tid = question.uid, question.gid, question.tid
         self.patient = patient
         self.interrupted = False
         self.thread = 0
@@ -79,8 +81,8 @@ class Reading(Transfer):
 
     event = select.POLLIN
 
-    def __init__(self, unique: int, uid: int, size: int, *, patient: bool) -> None:
-        super().__init__(unique, uid, patient=patient)
+    def __init__(self, question: Question, size: int, *, patient: bool) -> None:
+        super().__init__(question, patient=patient)
         self.size = min(size, fuse.MOST_IO)
         self._own: ctypes.Array[ctypes.c_char] | None = None
 
@@ -103,8 +105,8 @@ class Writing(Transfer):
 
     event = select.POLLOUT
 
-    def __init__(self, unique: int, uid: int, data: memoryview, *, patient: bool) -> None:
-        super().__init__(unique, uid, patient=patient)
+    def __init__(self, question: Question, data: memoryview, *, patient: bool) -> None:
+        super().__init__(question, patient=patient)
         self.data = data
         self.held = len(data)
         self.done = 0
@@ -114,6 +116,15 @@ class Writing(Transfer):
         while self.done < len(self.data):
             rest = self.data[self.done :]
             got = os.pwritev(fd.fileno(), [rest], _OWN_OFFSET, os.RWF_NOWAIT)
+            if not got:
+                break
+            self.done += got
+        return fuse.number(self.done)
+
+    def sent(self, fd: Fd) -> bytes:
+        """The same over the Unix socket *fd*, in its asker's name."""
+        while self.done < len(self.data):
+            got = send_as(fd, self.data[self.done :], self.tid)
             if not got:
                 break
             self.done += got

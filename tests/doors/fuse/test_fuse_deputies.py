@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Root's mount moves bytes and takes descriptors for others, with their rights and none of its own.
+
+The law: what a posted file makes of its writer, it makes of whoever writes into the mount. It
+refuses to know how that is done.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pagsrv.kernel.acting import acting_as
+from tests.actors import Actor, held
+from tests.anybody import OTHER_UID
+from tests.doors.fuse import doing
+from tests.doors.fuse.mounts import Mounted
+
+pytestmark = [pytest.mark.kernel, pytest.mark.root]
+
+THIRD_UID = OTHER_UID + 1
+
+
+@pytest.fixture
+def user(mount: Mounted, other_uid: int) -> Iterator[Actor]:  # noqa: ARG001 -- before any actor
+    """A session of a uid that is not the mount's."""
+    with Actor(other_uid) as actor:
+        yield actor
+
+
+def sender_of(path: str, kind: int, data: bytes) -> tuple[int, int, int]:
+    """Who a peer is told has written *data* into the Unix socket posted at *path*."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    with ours, theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        assert doing.assign(path, ours.fileno()) == ""
+        fd = os.open(path, os.O_WRONLY)
+        assert os.write(fd, data) == len(data)
+        os.close(fd)
+        got, told, _, _ = theirs.recvmsg(len(data) + 1, 100)
+    assert got == data
+    pid, uid, gid = struct.unpack("iII", told[0][2])
+    return pid, uid, gid
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_who_writes_into_a_socket(user: Actor, path: str, kind: int) -> None:
+    """SCM_CREDENTIALS name the writer, and not the mount, which is root."""
+    assert user(sender_of, path, kind, b"text") == (user.pid, OTHER_UID, OTHER_UID)
+
+
+def written(path: str, file: str) -> None:
+    """Post *file*, opened for writing, and write into it through the mount."""
+    number = held["f"] = os.open(file, os.O_RDWR)
+    assert doing.assign(path, number) == ""
+    fd = os.open(path, os.O_WRONLY)
+    os.write(fd, b"#!/bin/sh")
+    os.ftruncate(fd, 4)
+    os.close(fd)
+    doing.close("f")
+
+
+def test_the_set_user_id_bit_goes_with_a_write(user: Actor, path: str, short_tmp: Path) -> None:
+    """As it does when a process that is not root writes into the file itself."""
+    file = short_tmp / "program"
+    file.write_bytes(b"")
+    os.chown(file, THIRD_UID, THIRD_UID)
+    file.chmod(0o4777)
+    short_tmp.chmod(0o755)
+    user(written, path, str(file))
+    assert file.read_bytes() == b"#!/b"
+    assert file.stat().st_mode & 0o7777 == 0o777
+
+
+def capabilities() -> str:
+    """What this thread may, and its ids."""
+    with open("/proc/thread-self/status") as file:
+        return "".join(line for line in file if line.startswith(("Cap", "Uid", "Gid")))
+
+
+def test_a_thread_acts_as_another_and_returns() -> None:
+    """With no capability meanwhile, and all of them afterwards; whoever it is already it stays."""
+    before = capabilities()
+    with acting_as(OTHER_UID, THIRD_UID):
+        meanwhile = capabilities()
+    assert capabilities() == before
+    assert f"Uid:\t0\t0\t0\t{OTHER_UID}\nGid:\t0\t0\t0\t{THIRD_UID}\n" in meanwhile
+    assert "CapEff:\t0000000000000000\n" in meanwhile
+    with acting_as(0, 0):
+        assert capabilities() == before
+    with pytest.raises(ValueError, match="told"), acting_as(OTHER_UID, OTHER_UID):
+        raise ValueError("told")
+    assert capabilities() == before
