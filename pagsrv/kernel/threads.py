@@ -24,6 +24,7 @@ _PIDFD_THREAD = os.O_EXCL  # linux/pidfd.h
 _PIDFD_GETFD = 438  # asm-generic/unistd.h
 _INFO = struct.Struct("QQ11Ii")  # struct pidfd_info, first version (linux/pidfd.h; Linux 6.13)
 _GET_INFO = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(PIDFS_IOCTL_MAGIC, 11, …)
+_STANDING = (b"Uid:", b"Gid:", b"Groups:", b"CapPrm:")
 
 
 class Thread(NamedTuple):
@@ -98,6 +99,18 @@ def groups_of(pidfd: Fd, thread: Thread) -> tuple[int, ...]:
         if line.startswith("Groups:") and is_alive(pidfd):
             return tuple(map(int, line.split()[1:]))
     return ()
+
+
+def standing(tid: int) -> tuple[bytes, ...]:
+    """Ids, groups and capabilities of thread *tid*, to be compared.
+
+    Whoever asks makes sure that the number is the right thread's meanwhile. NoProcess.
+    """
+    try:
+        with open(f"/proc/{tid}/status", "rb") as file:
+            return tuple(line for line in file if line.startswith(_STANDING))
+    except OSError as error:
+        raise NoProcess(f"what thread {tid} may cannot be told: {error}") from error
 
 
 def descriptor(pidfd: Fd, number: int) -> Fd:

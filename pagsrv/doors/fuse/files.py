@@ -46,10 +46,11 @@ class TooMany(PagsrvError):
 
 
 class Empty(NamedTuple):
-    """A handle on *node*, which was empty when it was opened."""
+    """A handle on *node*, which was empty when it was opened; *standing*: of who opened it."""
 
     node: Node
     uid: int
+    standing: tuple[bytes, ...]
 
 
 @dataclass(slots=True)
@@ -105,9 +106,9 @@ class Files:
         handle.over = self._over
         return self._told(handle, _POSTED_FLAGS)
 
-    def empty(self, node: Node, uid: int) -> bytes:
+    def empty(self, node: Node, uid: int, standing: tuple[bytes, ...]) -> bytes:
         """The answer that an empty entry was opened."""
-        return self._told(Empty(node, uid), _EMPTY_FLAGS)
+        return self._told(Empty(node, uid, standing), _EMPTY_FLAGS)
 
     def listing(self, names: list[bytes], uid: int) -> bytes:
         """The answer that the directory was opened."""

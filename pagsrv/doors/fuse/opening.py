@@ -9,7 +9,7 @@ back here, is a Loop. It refuses to know how bytes are moved.
 from __future__ import annotations
 
 import os
-from errno import EBUSY, EEXIST, EINVAL
+from errno import EBUSY, EEXIST, EINVAL, EPERM
 from typing import TYPE_CHECKING
 
 from pagsrv.doors.fuse import attributes, callers
@@ -76,7 +76,7 @@ class Opener:
 
     def _created(self, question: Question, node: Node, flags: int, *, new: bool) -> bytes:
         if new:
-            return self._files.empty(node, question.uid)
+            return self._files.empty(node, question.uid, _standing(question))
         if flags & os.O_EXCL:
             raise refuse(EEXIST)
         return self._open(question, node)
@@ -88,7 +88,7 @@ class Opener:
             try:
                 fd = board.open(node.name, node.scope, on_behalf_of=behalf)
             except NotAssigned:
-                return self._files.empty(node, question.uid)
+                return self._files.empty(node, question.uid, _standing(question))
         try:
             facts = self._facts(fd)
         except BaseException:
@@ -107,6 +107,9 @@ class Opener:
         """WRITE, into a handle opened while the entry was empty: assign, or replace."""
         number = _number(data)
         with callers.asker(question) as pidfd:
+            # Whose output it is may have rights of its own, and be led to print a number.
+            if _standing(question) != handle.standing:
+                raise refuse(EPERM)
             fd = threads.descriptor(pidfd, number)
         try:
             self._facts(fd)
@@ -148,6 +151,11 @@ class Opener:
         if isinstance(handle, Posted):
             (os.fdatasync if flags & 1 else os.fsync)(handle.fd.fileno())
         return b""
+
+
+def _standing(question: Question) -> tuple[bytes, ...]:
+    """What the asker may; nothing in a user's mount, where the kernel compares (ptrace(2))."""
+    return threads.standing(question.tid) if os.geteuid() == 0 else ()
 
 
 def _number(data: bytes) -> int:

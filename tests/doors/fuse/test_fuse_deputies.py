@@ -8,8 +8,10 @@ refuses to know how that is done.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import pytest
 
 from pagsrv.kernel.acting import acting_as
 from tests.actors import Actor, held
-from tests.anybody import OTHER_UID
+from tests.anybody import OTHER_UID, SYSTEM_PYTHON
 from tests.doors.fuse import doing
 from tests.doors.fuse.mounts import Mounted
 
@@ -96,3 +98,30 @@ def test_a_thread_acts_as_another_and_returns() -> None:
     with pytest.raises(ValueError, match="told"), acting_as(OTHER_UID, OTHER_UID):
         raise ValueError("told")
     assert capabilities() == before
+
+
+def led(path: str, program: str) -> str:
+    """What *program* says, asked to open a file and to print the number into an entry."""
+    with open(path, "wb") as entry:
+        script = "import os; os.write(1, b'%d' % os.open(os.devnull, 0))"
+        argv = [program, "-ISc", script]
+        done = subprocess.run(argv, stdout=entry, stderr=subprocess.PIPE, text=True, check=False)
+    return done.stderr
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2755])
+def test_a_program_with_rights_of_its_own_is_led_to_print_a_number(
+    user: Actor, path: str, short_tmp: Path, mode: int
+) -> None:
+    """What it has open is not posted: whoever opened the entry could not have opened that."""
+    short_tmp.chmod(0o755)
+    program = short_tmp / "python"
+    shutil.copy(SYSTEM_PYTHON, program)
+    program.chmod(0o755)
+    assert user(led, path, str(program)) == ""
+    assert user(doing.xattrs, path)["user.pagsrv.assigned"] == "true"
+    user(os.unlink, path)
+    os.chown(program, THIRD_UID, THIRD_UID)
+    program.chmod(mode)
+    assert "PermissionError" in user(led, path, str(program))
+    assert user(doing.xattrs, path)["user.pagsrv.assigned"] == "false"
