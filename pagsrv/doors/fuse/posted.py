@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _ALWAYS = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
 _OVER = select.POLLERR | select.POLLHUP
+_PART = fuse.MOST_IO - 4096  # the least of a longer read: its buffer may begin within a page
 _KNOWN = 0xFFFF  # of the events of poll(2): what is above are flags of epoll's
 
 
@@ -78,7 +79,7 @@ class Posted:
 
     def start(self, transfer: Transfer) -> None:
         """Answer *transfer*, now or when its turn has come."""
-        if isinstance(transfer, Reading) and self._stream and transfer.size == fuse.MOST_IO:
+        if isinstance(transfer, Reading) and self._stream and transfer.size >= _PART:
             # Of a longer read the kernel would want the next part, and wait for it.
             transfer.size -= 1
         line = self._lines[transfer.event]

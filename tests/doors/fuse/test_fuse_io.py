@@ -7,6 +7,8 @@ refuses to know names.
 
 from __future__ import annotations
 
+import fcntl
+import mmap
 import os
 import select
 import shutil
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from pagsrv.kernel import fuse
 from pagsrv.kernel.fd import Fd
 from tests.actors import Actor
 from tests.conftest import make_short_directory
@@ -166,6 +169,28 @@ def test_a_long_read_takes_what_is_there(here: Actor, path: str) -> None:
     here(doing.write, "w", b"x" * 100_000)
     assert here(doing.read, "file", 8 << 20) == b"x" * 100_000
     here(doing.close, "file", "r", "w")
+
+
+def read_askew(path: str, skew: int) -> int:
+    """A pipe full but for *skew* bytes, read to a place so far within a page; how many came."""
+    reading, writing_end = os.pipe()
+    size = fcntl.fcntl(writing_end, fcntl.F_SETPIPE_SZ, fuse.MOST_IO)
+    assert doing.assign(path, reading) == ""
+    os.set_blocking(writing_end, False)
+    assert os.write(writing_end, bytes(size - skew)) == size - skew
+    fd = os.open(path, os.O_RDONLY)
+    signal.alarm(doing.SECONDS)
+    with mmap.mmap(-1, 4 * size) as room:
+        got = os.readv(fd, [memoryview(room)[skew:]])
+    signal.alarm(0)
+    for number in (fd, reading, writing_end):
+        os.close(number)
+    return got
+
+
+def test_a_long_read_to_the_middle_of_a_page(here: Actor, path: str) -> None:
+    """The kernel asks for less at a time then, and the first part is all that there is."""
+    assert here(read_askew, path, 512) in (fuse.MOST_IO - 512, fuse.MOST_IO - 513)
 
 
 @BOTH
