@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import stat
 import time
-from errno import EEXIST, EINVAL, ENAMETOOLONG, ENOTDIR, EOPNOTSUPP, EPERM, ERANGE
+from errno import EBUSY, EEXIST, EINVAL, ENAMETOOLONG, ENOTDIR, EOPNOTSUPP, EPERM, ERANGE
 from typing import TYPE_CHECKING
 
 from pagsrv.doors.fuse import attributes
 from pagsrv.doors.fuse.attributes import MASK, NoAttribute, NotToBeHad
-from pagsrv.errors import Denied, Exists, InvalidParameter, NoEntry, PagsrvError
+from pagsrv.errors import Denied, Exists, InvalidParameter, NoEntry, PagsrvError, Stale
 from pagsrv.kernel import fuse
 from pagsrv.limits import NAME_BYTES
 from pagsrv.messages import EntryView
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pagsrv.doors.fuse.nodes import Node, Nodes
     from pagsrv.kernel.fuse import Question
 
+_TRIES = 8  # of a change that somebody else's came before
 _CREATE_ONLY = 1  # XATTR_CREATE of sys/xattr.h
 
 
@@ -150,10 +151,14 @@ class Namespace:
             raise NotToBeHad("the directory is nobody's entry")
         return self.nodes.of(question.node)
 
-    def set_mask(self, question: Question, node: Node, mask: str) -> None:
-        """Change who may do what with the entry of *node*."""
+    def set_mask(
+        self, question: Question, node: Node, mask: str, expect: int | None = None
+    ) -> None:
+        """Change who may do what with the entry of *node*; Stale if it is not as *expect*-ed."""
         with self.callers.proved(question) as behalf, self.boards.lend() as board:
-            node.view = board.set_mask(node.name, mask, node.scope, on_behalf_of=behalf)
+            node.view = board.set_mask(
+                node.name, mask, node.scope, expect=expect, on_behalf_of=behalf
+            )
 
     # ── change ──
 
@@ -163,17 +168,29 @@ class Namespace:
         mode, uid, gid = more[-4], more[-2], more[-1]
         if valid & (fuse.SET_MODE | fuse.SET_UID | fuse.SET_GID):
             node = self._node(question)
-            owner = self.see(question, node).owner
-            same_uid = not valid & fuse.SET_UID or uid == owner.uid
-            if not same_uid or (valid & fuse.SET_GID and gid != owner.gid):
+            view = self.see(question, node)
+            same_uid = not valid & fuse.SET_UID or uid == view.owner.uid
+            if not same_uid or (valid & fuse.SET_GID and gid != view.owner.gid):
                 raise NotToBeHad("an entry keeps its owner")
             if valid & fuse.SET_MODE:
-                mask = attributes.mask_of(node.view.mask, stat.S_IMODE(mode))
-                if mask != node.view.mask:
-                    self.set_mask(question, node, mask)
+                self._chmod(question, node, view, stat.S_IMODE(mode))
         if valid & fuse.SET_SIZE and not valid & fuse.SET_FH and more[0]:
             raise refuse(EINVAL)
         return self.getattr(question)
+
+    def _chmod(self, question: Question, node: Node, view: EntryView, mode: int) -> None:
+        """Change what *mode* says of the mask; what others make of the rest meanwhile is kept."""
+        for _ in range(_TRIES):
+            mask = attributes.mask_of(view.mask, mode)
+            if mask == view.mask:
+                return
+            try:
+                self.set_mask(question, node, mask, view.generation)
+            except Stale:
+                view = self.see(question, node)
+            else:
+                return
+        raise refuse(EBUSY)
 
     def create(self, question: Question, raw: bytes) -> tuple[EntryView, bool]:
         """An empty entry of that name, or what is there; whether it is new."""

@@ -6,19 +6,29 @@ The law: what is asked of a part is answered without a mount. It refuses to know
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pagsrv.client import blocking
+from pagsrv.client.blocking import Board
 from pagsrv.doors.fuse import attributes
+from pagsrv.doors.fuse.boards import Boards
+from pagsrv.doors.fuse.callers import SameUid
+from pagsrv.doors.fuse.namespace import Namespace
 from pagsrv.doors.fuse.nodes import Nodes
 from pagsrv.doors.fuse.workers import Workers
 from pagsrv.errors import NoEntry, ProtocolError
 from pagsrv.kernel import fuse
 from pagsrv.masks import format_mask, parse_mask
 from pagsrv.messages import EntryView, Owner
+from tests.running import running_broker
 
 SECONDS = 10
 MASKS = st.integers(0, 2**32 - 1).map(lambda bits: format_mask(bits & 0x3F3F3F3F))
@@ -176,3 +186,32 @@ def test_a_bug_of_one_job_ends_no_other(capfd: pytest.CaptureFixture[str]) -> No
     workers.do(1, done.set)
     assert done.wait(SECONDS)
     assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+class Meddler(Boards):
+    """Somebody else changes the entry's mask after each look at it, twice."""
+
+    left = 2
+
+    @contextmanager
+    def lend(self) -> Iterator[Board]:
+        """As it is, and then the change."""
+        with super().lend() as board:
+            yield board
+        with super().lend() as board:
+            if self.left:
+                self.left -= 1
+                board.set_mask("x", format_mask(0x3F000000 + self.left))
+
+
+def test_a_mode_that_is_set_undoes_nobodys_change(short_tmp: Path) -> None:
+    """The mask was another when it was looked at: what was taken from others stays taken."""
+    with running_broker(short_tmp) as running, blocking.connect(running.dir) as board:
+        made = board.create("x", scope="user", mask="3f013f3f")
+        space = Namespace(Meddler(running.dir, None), SameUid(), Nodes(everybody=False))
+        number, node = space.nodes.tell(made)
+        body = fuse.SETATTR_IN.pack(fuse.SET_MODE, *(0,) * 10, 0o444, 0, 0, 0)
+        head = (fuse.IN.size + len(body), fuse.SETATTR, 7, number, os.geteuid(), 0, 1, 0, 0)
+        space.setattr(fuse.parse(memoryview(fuse.IN.pack(*head) + body)))
+        assert node.view.mask == board.stat("x").mask == format_mask(0x3B000000)
+        space.boards.close()
