@@ -12,8 +12,7 @@
 
 #define DEVICE makedev(0x2998, 0x0123)  /* srvfs's magic number, which no disk has */
 #define SCOPES 8
-
-enum { POSSESSOR, USER, GROUP, OTHER, LETTERS = 6 };
+#define LETTERS 6  /* of alswrv, of each four in a mask */
 
 static int fails(int error)
 {
@@ -23,26 +22,19 @@ static int fails(int error)
 
 /* ---- stat(2), access(2) -------------------------------------------------------------------- */
 
-/* rwx out of one byte of the mask; a directory is entered by whoever reads it. */
-static mode_t bits(const char *mask, int who, int directory)
-{
-    const char *letters = mask + who * LETTERS;
-    int reads = memchr(letters, 'r', LETTERS) != NULL;
-    int writes = memchr(letters, 'w', LETTERS) != NULL;
-
-    return (reads ? 4 : 0) | (writes ? 2 : 0) | (reads && directory ? 1 : 0);
-}
-
+/* As srvfs and the mount have it: who is not in the scope sees no file at all, so that a mode speaks
+ * of the possessors alone (the mask's first letters). r for everybody if they may read, w for the
+ * owner if they may write; a directory is entered by whoever reads it.
+ */
 mode_t srv_mode(const struct pagsrv_entry *entry)
 {
     int directory = strcmp(entry->kind, "dir") == 0;
-    mode_t owner, mode = directory ? S_IFDIR : S_IFREG;
+    int told = strlen(entry->mask) == 4 * LETTERS;
+    int reads = told && memchr(entry->mask, 'r', LETTERS);
+    int writes = told && memchr(entry->mask, 'w', LETTERS);
 
-    if (strlen(entry->mask) != 4 * LETTERS)
-        return mode;
-    owner = bits(entry->mask, POSSESSOR, directory) | bits(entry->mask, USER, directory);
-    return mode | owner << 6 | bits(entry->mask, GROUP, directory) << 3 |
-           bits(entry->mask, OTHER, directory);
+    return (directory ? S_IFDIR : S_IFREG) | (reads ? 0444 : 0) | (writes ? 0200 : 0) |
+           (reads && directory ? 0111 : 0);
 }
 
 /* FNV-1a: the same name is the same inode, as far as anybody compares. */

@@ -191,10 +191,10 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "stat",
-        "an entry is a file of its owner's, and they lie in a directory",
-        ': >$S/$NAME; test "$(stat -c %u $S/$NAME)" = "$(id -u)" && stat -c %F $S/$NAME $S',
+        "an entry is a file of its owner's, -rw-r--r--, and they lie in a directory",
+        ': >$S/$NAME; test "$(stat -c %u $S/$NAME)" = "$(id -u)" && stat -c "%A %F" $S/$NAME $S',
         "",
-        "regular empty file\ndirectory\n",
+        "-rw-r--r-- regular empty file\ndrwxr-xr-x directory\n",
     ),
     Row(
         "bash",

@@ -80,7 +80,7 @@ def test_stat_and_ls_show_the_entry(login: Login, name: str, file: str) -> None:
     told = login.must("stat", name, "--json").objects()[0]
     said = through(login, "stat", "-c", "%A %u %Y %s %n", f"/srv/{name}")
     owner, created = told["owner"]["uid"], int(told["created"])
-    assert said == (0, f"-rw------- {owner} {created} 0 /srv/{name}\n", "")
+    assert said == (0, f"-rw-r--r-- {owner} {created} 0 /srv/{name}\n", "")
     listed = through(login, "ls", "-l", "/srv")
     assert (listed.status, listed.err) == (0, "")
     assert listed.out.splitlines()[1].split()[-1] == name
@@ -149,7 +149,7 @@ def test_python(login: Login, name: str, file: str) -> None:
         ("stream", "hello\n"), ("close_all", "hello\n"), ("children", "hello\n" * 3),
         ("vforked", "hello\n"), ("threads", ""), ("lowest", "0\n"), ("flags", "0 1 block rw\n"),
         ("rejoin", "ENOENT\n"),
-        ("signals", "refused\n"), ("kinds", "100600 100600 {uid}\n"),
+        ("signals", "refused\n"), ("kinds", "100644 100644 {uid}\n"),
     ],
 )  # fmt: skip
 def test_a_c_program(

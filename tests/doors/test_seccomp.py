@@ -97,8 +97,8 @@ def test_names_are_files(login: Login, name: str, file: str, shell: str) -> None
         f"mv /srv/{name} /srv/{name}-b", "ls /srv", "echo /srv/*", "cd /srv", "ls", "echo *",
         "ls -l | cut -c 1-10", f"cat ./{name}-b", f"rm {name}-b", "ls",
     )  # fmt: skip
-    listed = f"{name}-b\n/srv/{name}-b\n{name}-b\n{name}-b\ntotal 0\n-rw-------\nhello\n"
-    assert said == (0, f"600 regular empty file\n{listed}", "")
+    listed = f"{name}-b\n/srv/{name}-b\n{name}-b\n{name}-b\ntotal 0\n-rw-r--r--\nhello\n"
+    assert said == (0, f"644 regular empty file\n{listed}", "")
     assert login("stat", name).status == login("stat", f"{name}-b").status == 3
 
 

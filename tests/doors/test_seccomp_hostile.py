@@ -155,7 +155,7 @@ def test_any_user_may(
         argv = [*COMMAND, "session", "--", *COMMAND, "exec", "--", "dash", "-ec", lines]
         done = run_as(other_uid, argv, env=environment(theirs.dir))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(Path("/etc/hostname").read_text() + "total 0\n-rw------- 1 ")
+    assert done.stdout.startswith(Path("/etc/hostname").read_text() + "total 0\n-rw-r--r-- 1 ")
 
 
 # ---- the supervisor ------------------------------------------------------------------------------
