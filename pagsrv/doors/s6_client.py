@@ -104,8 +104,11 @@ class Client:
             return None
         size, fds = told
         end = wire.HEADER_BYTES + size
-        if len(self._bytes) < end or len(self._fds) < fds:
+        if len(self._bytes) < end:
             return None
+        if len(self._fds) < fds:
+            # They travel with its bytes; who waited for them here would read without end.
+            raise wire.Malformed(f"a request is to have {fds} descriptors, and fewer came with it")
         payload = bytes(self._bytes[wire.HEADER_BYTES : end])
         del self._bytes[:end]
         came, self._fds = self._fds[:fds], self._fds[fds:]

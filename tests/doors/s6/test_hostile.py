@@ -76,6 +76,7 @@ def hung_up(raw: Raw) -> bool:
 BAD = [
     b"\0" * 6, b"\xff" * 6, pack(">IH", 1 << 28, 0), frame(b"X"), frame(b"L", 1)[:4] + b"\1\0L",
     frame(b"Lx"), frame(b"D\0\0"), frame(b"D\3ab\0"), frame(b"R\0"), frame(b"!1"), frame(b"S"),
+    frame(b"S" + ITEM, 1), frame(b"." + ITEM, 1),
     frame(b"." + ITEM), frame(b"S" + ITEM), frame(b"!" + pack(">I", 3)) + frame(b"L"),
     frame(b"!" + pack(">I", 3)) + frame(b"D" + counted(b"mine")),
 ]  # fmt: skip
