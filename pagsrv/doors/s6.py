@@ -64,7 +64,9 @@ class Door:
         """Serve until *stop* can be read; NoBroker if the broker hangs up."""
         self._epoll.register(stop, select.EPOLLIN)
         while True:
-            for number, _ in self._epoll.poll(_SECOND if self._full else None):
+            ready = self._epoll.poll(_SECOND if self._full else None)
+            self._listen(again=True)
+            for number, _ in ready:
                 if number == stop.fileno():
                     return
                 if number == self._board.fileno():
@@ -73,7 +75,6 @@ class Door:
                     self._accept()
                 elif number in self._clients:
                     self._turn(self._clients[number])
-            self._listen(again=True)
 
     def close(self) -> None:
         """Hang up on everybody."""
@@ -207,11 +208,14 @@ def _clear(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # whose queue is full serves, too
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
             return
+        except BlockingIOError:
+            pass
     raise CannotServe(f"somebody serves at {path} already")
 
 

@@ -7,15 +7,20 @@ know the protocol.
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import signal
 import socket
 import stat
 import subprocess
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
+from pagsrv.doors import s6
 from tests.cli.command import COMMAND, SECONDS, environment, execute, start
 from tests.doors.s6.conftest import Door, clients
 from tests.doors.s6.raw import Raw
@@ -104,3 +109,73 @@ def test_what_cannot_be_is_one_sentence(door: Door, board: Running, short_tmp: P
         assert why in said.err
     assert clients("s6-fdholder-list", door.path).status == 0
     assert sorted(path.name for path in (short_tmp / "open").iterdir()) == []
+
+
+def test_where_somebody_serves_too_slowly(short_tmp: Path, board: Running) -> None:
+    """A queue that is full is somebody's: nothing is waited for, and nothing replaced."""
+    short_tmp.chmod(0o700)
+    path = str(short_tmp / "s6")
+    with ExitStack() as stack:
+        busy = stack.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(path)
+        busy.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                peer = stack.enter_context(socket.socket(socket.AF_UNIX))
+                peer.setblocking(False)
+                peer.connect(path)
+        words = [*COMMAND, "door", "s6", path, "--scope", "user"]
+        said = execute(words, environment(board.dir), None, ())
+    assert (said.status, said.err) == (1, f"pagsrv door: somebody serves at {path} already\n")
+
+
+class Short(socket.socket):
+    """A listener in a process that has no number left; it has *news* on its third try."""
+
+    news: socket.socket
+    tries: list[str]
+
+    def accept(self) -> NoReturn:
+        """There is none for the peer, either."""
+        self.tries.append("tried")
+        if self.tries.count("tried") == 3:
+            self.news.send(b".")
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+class Heard:
+    """An epoll that writes down, in *tries*, when nothing was told of in time."""
+
+    def __init__(self, epoll: select.epoll, tries: list[str]) -> None:
+        self.register, self.modify, self.close = epoll.register, epoll.modify, epoll.close
+        self._epoll, self._tries = epoll, tries
+
+    def poll(self, seconds: float | None) -> list[tuple[int, int]]:
+        """As epoll's."""
+        told = self._epoll.poll(seconds)
+        self._tries += [] if told else ["waited"]
+        return told
+
+
+def test_without_a_number_left_it_waits(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that nobody can accept is left alone for a while, and not tried for all the time."""
+    monkeypatch.setattr(s6, "_SECOND", 0.01)
+    path, tries = str(short_tmp / "s6"), list[str]()
+    with (
+        Short(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as peer,
+    ):  # fmt: skip
+        stop, listener.news = socket.socketpair()
+        board, broker = socket.socketpair()
+        listener.tries = tries
+        listener.bind(path)
+        listener.listen()
+        peer.connect(path)
+        with stop, listener.news, board, broker:
+            nobody: Any = None  # who is not accepted is shown to nobody
+            there: Any = board
+            door = s6.Door(listener, there, nobody, nobody)
+            heard: Any = Heard(door._epoll, tries)
+            door._epoll = heard
+            door.run(stop)
+            door.close()
+    assert tries == ["tried", "waited", "tried", "waited", "tried"]
