@@ -16,13 +16,12 @@ from pagsrv.cli.fail import Usage
 from pagsrv.cli.opening import become
 from pagsrv.client.blocking import connect
 from pagsrv.doors import fdstore as door
+from pagsrv.kernel.manager import WORDS
 from pagsrv.kernel.process import undumpable
 from pagsrv.names import parse_reference, parse_scope
 
 if TYPE_CHECKING:
     import argparse
-
-_WORDS = ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "LISTEN_PIDFDID")
 
 
 def fdstore(given: argparse.Namespace) -> int:
@@ -53,7 +52,7 @@ def _import(given: argparse.Namespace) -> int:
         raise Usage("import posts what was passed, under the names it has: say none", "fdstore")
     # They lay open to every process of our uid since exec(2): no longer than needs be.
     undumpable()
-    words = {word: os.environ[word] for word in _WORDS if word in os.environ}
+    words = {word: os.environ[word] for word in WORDS if word in os.environ}
     with ExitStack() as stack:
         fds = door.passed()
         for passed in fds:

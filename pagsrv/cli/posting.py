@@ -34,14 +34,10 @@ if TYPE_CHECKING:
 
 def post(given: argparse.Namespace) -> int:
     """post, from what the parser found."""
-    numbers = _numbers(given)
     _check(given)
     with ExitStack() as stack:
         # Before any descriptor of our own could have its number.
-        held = {
-            name: None if number is None else stack.enter_context(places.inherited(number))
-            for name, number in numbers.items()
-        }
+        held = _held(given, stack)
         until = [_until(word, stack) for word in given.until]
         board = stack.enter_context(connect(given.dir, changes=True))
         done: list[str] = []
@@ -72,20 +68,18 @@ def _tell(given: argparse.Namespace, entry: EntryView) -> None:
         render.line(_posted(entry))
 
 
-def _numbers(given: argparse.Namespace) -> dict[str, int | None]:
-    """What is to be posted: each name, with the number that it is inherited by, if it is."""
+def _held(given: argparse.Namespace, stack: ExitStack) -> dict[str, Fd | None]:
+    """What is to be posted: each name, with what we were started with for it, the *stack*'s."""
     if given.listen_fds:
-        if given.name is not None:
-            raise Usage("--listen-fds has the names of LISTEN_FDNAMES: leave NAME out", "post")
-        return {**passed.names()}
-    if given.name is None:
-        raise Usage("the following arguments are required: NAME", "post")
-    parse_reference(given.name)
-    return {given.name: given.fd}
+        return {**passed.names(stack)}
+    return {
+        given.name: None if given.fd is None else stack.enter_context(places.inherited(given.fd))
+    }
 
 
 def _check(given: argparse.Namespace) -> None:
-    """Raise what is wrong with the other words: nothing has happened yet."""
+    """Raise what is wrong with the words: nothing has happened yet."""
+    _check_name(given)
     if given.scope is not None:
         parse_scope(given.scope)
     if given.mask is not None:
@@ -96,6 +90,15 @@ def _check(given: argparse.Namespace) -> None:
         if address is not None:
             places.parse_place(address)
     _labels(given.label)
+
+
+def _check_name(given: argparse.Namespace) -> None:
+    if given.name is not None:
+        if given.listen_fds:
+            raise Usage("--listen-fds has the names of LISTEN_FDNAMES: leave NAME out", "post")
+        parse_reference(given.name)
+    elif not given.listen_fds:
+        raise Usage("the following arguments are required: NAME", "post")
 
 
 def _labels(words: list[str]) -> dict[str, str] | None:

@@ -115,16 +115,9 @@ def passed() -> list[Passed]:
 
     The second that is called web becomes web.2. ManagerFault if they are another process's.
     """
-    count, pid = os.environ.get("LISTEN_FDS", ""), os.environ.get("LISTEN_PID")
-    found = manager.listen_fds()
-    if not found and count not in ("", "0"):
-        raise ManagerFault(
-            f"the descriptors of LISTEN_FDS are process {pid}'s, and this is {os.getpid()}: start "
-            "this command itself, or by exec"
-        )
     used: set[str] = set()
     named = []
-    for name, fd in found:
+    for name, fd in manager.listen_fds(strict=True):
         own, number = name, 1
         while own in used:
             number += 1

@@ -25,7 +25,10 @@ FIRST = 3
 NAME_BYTES = 255
 """The longest FDNAME=, which is ASCII without control characters and colons."""
 
-_WORDS = ("PID", "FDS", "FDNAMES", "PIDFDID")
+WORDS = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+"""What the environment of a process says of descriptors that it was started with."""
+
+_DIGITS = 10
 _UNNAMED = "unknown"
 """What sd_listen_fds_with_names(3) calls a descriptor that LISTEN_FDNAMES has no name for."""
 
@@ -41,23 +44,37 @@ class Passed(NamedTuple):
     fd: Fd
 
 
-def listen_fds() -> list[Passed]:
-    """The descriptors passed to this process, now the caller's, CLOEXEC; [] if there are none."""
-    pid, count, told, inode = (os.environ.pop(f"LISTEN_{word}", "") for word in _WORDS)
-    ours = pid == str(os.getpid()) and (not inode or inode == str(own_inode()))
-    if not ours or not (count.isascii() and count.isdigit()):
+def listen_fds(*, strict: bool = False) -> list[Passed]:
+    """The descriptors passed to this process, now the caller's, CLOEXEC; [] if there are none.
+
+    Those of another process are none of ours. ManagerFault if one is not open; *strict*: also if
+    there are some, of another process.
+    """
+    pid, count, told, inode = (os.environ.pop(word, "") for word in WORDS)
+    numbers = range(FIRST, FIRST + _number(count))
+    if pid != str(os.getpid()) or (inode and inode != str(own_inode())):
+        if strict and numbers:
+            raise ManagerFault(
+                f"what LISTEN_FDS counts is for process {pid or 'none'}, and this is "
+                f"{os.getpid()}: let the command take that one's place, by `exec`"
+            )
         return []
-    numbers = range(FIRST, FIRST + int(count))
     for fd in numbers:
         try:
             os.set_inheritable(fd, False)
         except OSError:
             raise ManagerFault(
-                f"LISTEN_FDS says {count} descriptors, and {fd} is not open"
+                f"LISTEN_FDS counts {count} descriptors, and {fd} is not open: whoever started "
+                "this command has closed it"
             ) from None
     names = told.split(":") if told else []
     names += [_UNNAMED] * (len(numbers) - len(names))
     return [Passed(name, Fd(fd)) for name, fd in zip(names, numbers, strict=False)]
+
+
+def _number(count: str) -> int:
+    """How many LISTEN_FDS counts; int() takes no more than some thousands of digits."""
+    return int(count) if count.isascii() and count.isdigit() and len(count) <= _DIGITS else 0
 
 
 def is_there() -> bool:

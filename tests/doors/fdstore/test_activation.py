@@ -196,7 +196,7 @@ def test_none_is_all_right(broker: Running, board: Board) -> None:
 def test_those_of_another_process_are_not_taken(broker: Running, board: Board) -> None:
     """It says whose they are."""
     said = passing(broker, 1, "a", pid="1")
-    assert (said.status, "are process 1's" in said.err) == (1, True)
+    assert (said.status, "is for process 1, and" in said.err) == (1, True)
     assert board.names() == []
 
 
