@@ -231,11 +231,15 @@ def _directories() -> Finding:
 
 
 def _doors() -> Finding:
-    from pagsrv.doors import seccomp  # noqa: PLC0415 -- no other check needs it
+    from pagsrv.doors import preload, seccomp  # noqa: PLC0415 -- no other check needs them
 
-    why = seccomp.missing()
+    why, without = seccomp.missing(), preload.missing()
+    if why and without:
+        return Finding("doors", True, "no `pagsrv exec`", why)
     if why:
         return Finding("doors", True, f"no `pagsrv exec` but with --preload: {why}")
+    if without:
+        return Finding("doors", True, "`pagsrv exec` by seccomp, without --preload", without)
     return Finding("doors", True, "`pagsrv exec` by seccomp, and --preload")
 
 

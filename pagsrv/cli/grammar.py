@@ -426,8 +426,9 @@ COMMANDS: tuple[Command, ...] = (
         "-list, -delete, -getdump, -setdump and -transferdump work on one scope of yours: without "
         "--scope on the one that a post goes to. SOCKET is made for you alone, in a directory that "
         "is yours alone. Only processes which the kernel shows to be in that scope are served, and "
-        "the others are told EPERM; a session needs `peerkeyring install` for that. It stays in "
-        "the foreground until a signal comes, the broker ends, or the scope does.",
+        "the others are told EPERM; for a session that takes `peerkeyring install`, or a broker "
+        "with an iterator. It stays in the foreground until a signal comes, the broker ends, or "
+        "the scope does.",
         (Argument("KIND", "s6"),
          Argument("SOCKET", "where it listens; what nobody serves at any more is replaced"), SCOPE,
          Argument("--same-uid", "serve every process of your uid, of whatever session: what the "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pagsrv.cli.fail import Usage
 from pagsrv.cli.grammar import DIR, Argument, Command
@@ -79,7 +79,9 @@ def _add(parser: argparse._ActionsContainer, argument: Argument) -> None:
         # A word may be missing here so that the complaint is ours, with every word named.
         count = {"many": "+", "maybe": "?", "any": "*"}.get(argument.kind)
         reader = _TYPES["text" if count else argument.kind]
-        parser.add_argument(where, metavar=argument.name, nargs=count, type=reader)
+        # With a default argparse knows that none of these will do.
+        more: dict[str, Any] = {"default": []} if argument.kind == "any" else {}
+        parser.add_argument(where, metavar=argument.name, nargs=count, type=reader, **more)
     elif argument.kind == "flag":
         parser.add_argument(*names, dest=where, action="store_true")
     elif argument.kind == "many":

@@ -35,7 +35,8 @@ def _part(folder: str, name: str) -> str:
             return str(place)
     raise NotBuilt(
         f"{name} is not installed in {_prefixes()[0] / folder}: "
-        f"`make -C contrib/c install PREFIX={_prefixes()[0]}` builds it and puts it there"
+        f"`make -C contrib/c install PREFIX={_prefixes()[0]}`, where pagsrv's sources are, builds "
+        "it and puts it there"
     )
 
 

@@ -41,6 +41,15 @@ class NotPreloadable(PagsrvError):
     """The library lies where LD_PRELOAD cannot name it."""
 
 
+def missing() -> str:
+    """Why there is no such door here; "" if there is one."""
+    try:
+        parts.library(LIBRARY)
+    except parts.NotBuilt as error:
+        return str(error)
+    return ""
+
+
 def place(at: str) -> str:
     """*at* as the doors take it: absolute, plain, and not the root; NoPlace otherwise."""
     if not at.startswith("/") or os.path.normpath(at).lstrip("/") != at.strip("/") or "\0" in at:

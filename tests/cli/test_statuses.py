@@ -102,6 +102,7 @@ USAGE = [
     (["grant", "x", "--to", "session"], "exactly whose"),
     (["rm", "x", "--expect", "latest"], "no whole number"),
     (["watch", "--scope", "session:x"], "no scope"),
+    (["fdstore"], "required: ACTION;"),
 ]
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from pagsrv.doors import parts, seccomp
+from pagsrv.cli import doctor
+from pagsrv.doors import parts, preload, seccomp
 from tests.cli.command import COMMAND, Login, environment
 from tests.conftest import RunAs
 from tests.doors.test_seccomp import through, typed
@@ -104,6 +105,11 @@ def test_a_part_that_is_not_built_is_said(monkeypatch: pytest.MonkeyPatch, short
     monkeypatch.setattr(parts, "_prefixes", lambda: [short_tmp])
     with pytest.raises(parts.NotBuilt, match=r"make -C contrib/c install PREFIX="):
         seccomp.words(["true"], "/srv", None, None)
+    assert all(part in preload.missing() for part in (preload.LIBRARY, "pagsrv's sources"))
+    told = [finding for finding in doctor._all(str(short_tmp)) if finding.check == "doors"]
+    assert [(one.found, "pagsrv-exec is not" in one.do) for one in told] == [
+        ("no `pagsrv exec`", True)
+    ]
 
 
 def test_what_the_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch, short_tmp: Path) -> None:
