@@ -138,19 +138,35 @@ expect 'the server heard one request, both halves over its one connection' \
     'welcome, a process of the same session: your 2 lines came over connection 1' "$said"
 shown "$said"
 
-step '6. A process of the second session asks for the same name.'
+step '6. Programs that know nothing of pagsrv find the board in a directory, by "pagsrv exec".'
+mkdir "$work/srv"
+printf 'left here\n' >"$work/note.txt"
+in_session first "pagsrv exec --at $work/srv -- true"
+if [ "$status" -eq 0 ]; then
+    in_session first "pagsrv exec --at $work/srv -- \
+sh -c 'exec 3<$work/note.txt; echo 3 >$work/srv/note'"
+    expect 'a shell posts a file of its own by "echo 3 >srv/note"' 0 "$status"
+    in_session first "pagsrv exec --at $work/srv -- cat $work/srv/note"
+    expect 'cat, which opens a path, reads it' 'left here' "$said"
+    in_session first "pagsrv exec --at $work/srv -- rm $work/srv/note"
+    expect 'rm removes the entry' 0 "$status"
+else
+    shown "This machine does not let it: $said"
+fi
+
+step '7. A process of the second session asks for the same name.'
 in_session second "pagsrv open server -- cat"
 expect 'it is told that there is no such entry (exit status 3)' 3 "$status"
 shown "$said"
 
-step '7. It may see that something is there, as it may see that keys exist in /proc/keys.'
+step '8. It may see that something is there, as it may see that keys exist in /proc/keys.'
 in_session second "pagsrv ls --all"
 expect '"pagsrv ls --all" shows the entry by its full name' "$one/server" "$said"
 in_session second "pagsrv open $one/server -- cat"
 expect 'by its full name it is refused as well (exit status 4)' 4 "$status"
 shown "$said"
 
-step '8. The first session ends, and with it what was posted there.'
+step '9. The first session ends, and with it what was posted there.'
 exec 7>&-
 wait "$first" || :
 good 'its last process is gone, and its keyring is revoked'

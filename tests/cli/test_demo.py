@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from pagsrv.doors import seccomp
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -29,6 +31,7 @@ def test_the_demo_turns_out_as_it_says() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "  BAD " not in done.stdout
     assert done.stdout.count("\n  ok ") >= 12
+    assert ("  ok    cat, which opens a path" in done.stdout) == (seccomp.missing() == "")
     assert done.stdout.endswith("\nAll of it turned out as it should.\n")
     left = {name for name in set(os.listdir("/tmp")) - before if name.startswith("pagsrv-demo")}
     assert left == set()
