@@ -102,7 +102,8 @@ def _check_keeper(entries: Sequence[EntryView]) -> None:
         return
     raise Denied(
         f"{closer[0].scope}/{closer[0].name} would lie open to every process of your uid: this "
-        "service manager is not root's, and what it holds can be taken from it by any of them; say "
+        "service manager is not shown to be root's, and what it holds can be taken from it by any "
+        "of them; say "
         "--user-manager if that is meant"
     )
 

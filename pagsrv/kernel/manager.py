@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from pagsrv.errors import PagsrvError
@@ -93,14 +94,29 @@ def notify(state: str) -> None:
 
 
 def is_roots() -> bool:
-    """Whether root has made the socket that we notify, so that what is sent is root's to keep.
+    """Whether what is sent is root's to keep: root has made the socket that we notify.
 
-    Of an address without a file that is not known.
+    And nobody else can put one in its place between this and a send. Of an address without a
+    file that is not known.
     """
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    ways = [path]
+    while ways[-1].strip("/"):
+        ways.append(os.path.dirname(ways[-1].rstrip("/")))
     try:
-        return os.stat(os.environ["NOTIFY_SOCKET"]).st_uid == 0
+        there, *above = map(os.lstat, ways)
     except (OSError, ValueError):
-        return False
+        return False  # "" is no path: of a relative one it is not known, either
+    return (
+        stat.S_ISSOCK(there.st_mode)
+        and all(one.st_uid == 0 for one in (there, *above))
+        and not any(_lets_others_write(way.st_mode) for way in above)
+    )
+
+
+def _lets_others_write(mode: int) -> bool:
+    """Whether others than its owner may change what is in a directory; of a link that may be."""
+    return not stat.S_ISDIR(mode) or (bool(mode & 0o022) and not mode & stat.S_ISVTX)
 
 
 def send(state: str, fds: Sequence[int] = (), *, seconds: float | None = None) -> None:

@@ -290,3 +290,12 @@ def test_what_a_session_has_goes_to_no_manager_of_the_uid(
         os.chown(kept.path, 0, 0)
         assert login("fdstore", "export", "secret", "--replace", env=env).status == 0
         assert kept.names() == ["open", "secret"]
+        (short_tmp / "link").symlink_to(kept.path)
+        (short_tmp / "open").mkdir()
+        (short_tmp / "open").chmod(0o777)
+        (short_tmp / "open" / "notify").hardlink_to(kept.path)
+        # Each leads to root's, and to another's as soon as somebody has it so.
+        for path in (short_tmp / "link", short_tmp / "open" / "notify", Path("relative")):
+            env = {"NOTIFY_SOCKET": str(path)}
+            assert login("fdstore", "export", "secret", env=env).status == 4
+        assert kept.names() == ["open", "secret"]
