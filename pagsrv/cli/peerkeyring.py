@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import stat
 import sys
 import threading
 from contextlib import suppress
@@ -19,18 +18,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pagsrv.cli import render
 from pagsrv.cli.fail import Usage
-from pagsrv.errors import PagsrvError
 from pagsrv.kernel import giver, iterlink, matelink
 from pagsrv.kernel import peerkeyring as kernel
+from pagsrv.kernel.listening import CannotServe, listen_at
 
 if TYPE_CHECKING:
     import argparse
 
 _BACKLOG = 128
-
-
-class CannotServe(PagsrvError):
-    """The place to serve at cannot be used."""
 
 
 def peerkeyring(given: argparse.Namespace) -> int:
@@ -85,34 +80,12 @@ def _placed(path: str, directory: str | None) -> str:
 
 
 def _listener(path: str) -> socket.socket:
-    """A SEQPACKET socket at *path* for everybody, in the place of what an earlier one left."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    """A SEQPACKET socket at *path* for everybody, in the place of what an earlier one left.
+
+    It shows a process nothing but its own sockets' peers.
+    """
     try:
         os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-        _clear(path)
-        sock.bind(path)
-        os.chmod(path, 0o666)  # noqa: S103 -- it shows a process nothing but its own sockets' peers
-        sock.listen(_BACKLOG)
     except OSError as error:
-        sock.close()
-        raise CannotServe(f"{path} cannot be served at: {error.strerror or error}") from None
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _clear(path: str) -> None:
-    """Unlink a socket at *path* that nobody listens on any more; CannotServe if somebody does."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return  # bind(2) says that it is in use
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-    raise CannotServe(f"somebody serves at {path} already")
+        raise CannotServe(f"{path} cannot be served at: {error.strerror}") from None
+    return listen_at(path, socket.SOCK_SEQPACKET, 0o666, _BACKLOG)

@@ -28,6 +28,7 @@ from pagsrv.doors.s6_board import Shelf
 from pagsrv.doors.s6_client import Client, HungUp
 from pagsrv.errors import NoBroker, NoSession, PagsrvError
 from pagsrv.kernel import manager
+from pagsrv.kernel.listening import CannotServe, listen_at
 from pagsrv.kernel.process import undumpable
 from pagsrv.names import Scope, parse_scope
 
@@ -38,10 +39,6 @@ _TOLD = 32
 _SHORT = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
 _SECOND = 1.0
 _ERR = 2
-
-
-class CannotServe(PagsrvError):
-    """The socket cannot be made where it was asked for."""
 
 
 class Door:
@@ -174,49 +171,17 @@ def listen(path: str) -> socket.socket:
 
     CannotServe if the directory is open to others, or somebody serves there.
     """
-    sock = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)
+    directory = os.path.dirname(path) or "."
     try:
-        _check_directory(os.path.dirname(path) or ".")
-        _clear(path)
-        sock.bind(path)
-        sock.listen(_BACKLOG)
+        seen = os.stat(directory)
     except OSError as error:
-        sock.close()
-        raise CannotServe(f"{path} cannot be served at: {error.strerror or error}") from None
-    except BaseException:
-        sock.close()
-        raise
-    finally:
-        os.umask(before)
-    return sock
-
-
-def _check_directory(path: str) -> None:
-    seen = os.stat(path)
+        raise CannotServe(f"{path} cannot be served at: {error.strerror}") from None
     if seen.st_uid != os.geteuid() or stat.S_IMODE(seen.st_mode) & 0o022:
         raise CannotServe(
-            f"{path} is not yours alone: others could put a socket of their own in the place of "
-            "this one; choose a directory that you own and nobody else may write to"
+            f"{directory} is not yours alone: others could put a socket of their own in the place "
+            "of this one; choose a directory that you own and nobody else may write to"
         )
-
-
-def _clear(path: str) -> None:
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return  # bind(2) says that it is in use
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)  # whose queue is full serves, too
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-        except BlockingIOError:
-            pass
-    raise CannotServe(f"somebody serves at {path} already")
+    return listen_at(path, socket.SOCK_STREAM, 0o600, _BACKLOG)
 
 
 # ---- the process ---------------------------------------------------------------------------------
