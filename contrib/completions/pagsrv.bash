@@ -51,6 +51,11 @@ _pagsrv_values() {
     esac
 }
 
+# Bare names only: bash breaks words at the colon of a scope.
+_pagsrv_names() {
+    mapfile -t COMPREPLY < <(compgen -W "$(pagsrv ls 2>/dev/null | sed 's,^[^/]*/,,')" -- "$1")
+}
+
 _pagsrv() {
     local commands='broker session pagsh whoami post open take exec connect fdpass ls stat rm mv
         setperm timeout grant ungrant wait watch tui mount whois peerkeyring door
@@ -88,15 +93,26 @@ _pagsrv() {
                     sed 's,^[^/]*/,,')" -- "$cur")
                 ;;
             post | take | stat | rm | mv | setperm | timeout | grant | ungrant | wait)
-                # Bare names only: bash breaks words at the colon of a scope.
-                mapfile -t COMPREPLY < <(compgen -W "$(pagsrv ls 2>/dev/null | sed 's,^[^/]*/,,')" \
-                    -- "$cur")
+                _pagsrv_names "$cur"
                 ;;
             peerkeyring)
                 mapfile -t COMPREPLY < <(compgen -W 'install remove status serve' -- "$cur")
                 ;;
-            door) mapfile -t COMPREPLY < <(compgen -W s6 -- "$cur") ;;
-            fdstore) mapfile -t COMPREPLY < <(compgen -W 'import export' -- "$cur") ;;
+            mount) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+            door)
+                if [[ $prev == s6 ]]; then
+                    mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+                else
+                    mapfile -t COMPREPLY < <(compgen -W s6 -- "$cur")
+                fi
+                ;;
+            fdstore)
+                if [[ ${COMP_WORDS[*]:0:COMP_CWORD} == *' export'* ]]; then
+                    _pagsrv_names "$cur"
+                else
+                    mapfile -t COMPREPLY < <(compgen -W 'import export' -- "$cur")
+                fi
+                ;;
         esac
     fi
 }

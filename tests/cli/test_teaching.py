@@ -172,5 +172,17 @@ def test_names_are_completed(short_tmp: Path) -> None:
     stand_in.write_text("#!/bin/sh\necho session:1/database\necho user:0/dbus\necho user:0/web\n")
     stand_in.chmod(0o755)
     assert complete("open", "d", path=str(short_tmp)) == ["database", "dbus"]
+    assert complete("fdstore", "export", "web", "d", path=str(short_tmp)) == ["database", "dbus"]
     assert complete("whoami", "d", path=str(short_tmp)) == []
     assert "bash" in complete("open", "db", "--", "bas")
+
+
+def test_places_are_completed(short_tmp: Path) -> None:
+    """A directory to mount at, a socket's path; before it the word that says which."""
+    (short_tmp / "directory").mkdir()
+    (short_tmp / "file").touch()
+    start = f"{short_tmp}/"
+    assert complete("mount", start) == [f"{start}directory"]
+    assert complete("door", "") == ["s6"]
+    assert complete("door", "s6", start) == [f"{start}directory", f"{start}file"]
+    assert complete("fdstore", "") == ["export", "import"]
