@@ -123,6 +123,7 @@ def _hold_only(kept: int) -> None:
 
 def _fork(channel: socket.socket, sock: socket.socket, credentials: Credentials) -> None:
     """One walker more, at the other end of what *sock* is the end of."""
+    begun, begin = os.pipe()
     # Until its pidfd is there it must not be reaped: its number could be another's.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     try:
@@ -130,16 +131,23 @@ def _fork(channel: socket.socket, sock: socket.socket, credentials: Credentials)
         if pid == 0:
             try:
                 channel.close()
+                os.close(begin)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                walker.serve(sock, credentials)
+                # Until then it is silent: whom the broker kills is whom the first word there shows.
+                if os.read(begun, 1):
+                    os.close(begun)
+                    walker.serve(sock, credentials)
             finally:
                 os._exit(0)
         pidfd = os.pidfd_open(pid)
         try:
             sock.sendmsg([walker.PIDFD], ancillary([pidfd]), _FLAGS)
+            os.write(begin, b".")
         finally:
             os.close(pidfd)
     finally:
+        os.close(begun)
+        os.close(begin)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pagsrv.daemon.closing import PeerFd
+from pagsrv.daemon.closing import PeerFd, closer
 from pagsrv.daemon.log import log
 from pagsrv.daemon.tasks import Asked, Walker
 from pagsrv.daemon.walker import PIDFD, WHY, Task, Told
@@ -103,12 +103,12 @@ class Walkers:
         idle = self._idle.get(credentials)
         if idle:
             return idle.pop()
-        full = len(self._all) >= _MOST
-        if (full or self._count[credentials.uid] >= _EACH) and not self._make_room(
-            None if full else credentials.uid
-        ):
-            return None
-        return self._start(credentials)
+        # Its own first: whoever has its share takes nothing of others'.
+        if self._count[credentials.uid] >= _EACH:
+            room = self._make_room(credentials.uid)
+        else:
+            room = len(self._all) < _MOST or self._make_room(None)
+        return self._start(credentials) if room else None
 
     def _make_room(self, uid: int | None) -> bool:
         """End a walker without a task, of *uid* if it is said; False if there is none."""
@@ -146,7 +146,8 @@ class Walkers:
         try:
             packet = _receive(walker.sock)
         except ProtocolError:
-            self._settle(walker, QuotaExceeded("the broker has no descriptor left for it"), None)
+            # Which word of its that was is not known, so none is waited for.
+            self._gone(walker, QuotaExceeded("the broker has no descriptor left for it"))
             return
         except OSError:
             self._gone(walker)
@@ -156,7 +157,7 @@ class Walkers:
         with packet:
             if not packet.data:
                 self._gone(walker)
-            elif packet.data == PIDFD:
+            elif packet.data == PIDFD and walker.pidfd is None and len(packet.fds) == 1:
                 walker.pidfd = packet.take()[0]
             elif packet.data.startswith(WHY):
                 walker.why = packet.data[len(WHY) :].decode("utf-8", "replace")
@@ -173,6 +174,8 @@ class Walkers:
         try:
             told = _told.decode(packet.data)
         except msgspec.MsgspecError:
+            told = None
+        if told is None or not _fits(walker.asked, told, len(fds)):
             self._daemon.drop(fds)
             self._gone(walker)
             return
@@ -188,13 +191,14 @@ class Walkers:
         asked.then(told, fd)
         self._next(walker.credentials.uid)
 
-    def _gone(self, walker: Walker) -> None:
+    def _gone(self, walker: Walker, error: Refused | None = None) -> None:
         asked = walker.asked
         self._end(walker)
         if asked is not None:
             log("walker lost", uid=walker.credentials.uid, why=walker.why)
-            asked.refuse(Denied(f"nobody can look there: {walker.why}") if walker.why
-                         else TimedOut(_ENDED))  # fmt: skip
+            if walker.why:
+                error = Denied(f"nobody can look there: {walker.why}")
+            asked.refuse(error or TimedOut(_ENDED))
         self._next(walker.credentials.uid)
 
     def _next(self, uid: int) -> None:
@@ -228,7 +232,8 @@ class Walkers:
             del self._count[uid]
         self._daemon.unwatch_fd(walker.sock.fileno())
         walker.kill()
-        walker.sock.close()
+        # What it sent and nobody read is closed with it, which may take a while.
+        closer.close(walker.sock.detach())
         if walker.pidfd is not None:
             walker.pidfd.close()
 
@@ -271,6 +276,16 @@ class Walkers:
                 asked.done()
         for walker in list(self._all):
             self._end(walker)
+
+
+def _fits(asked: Asked | None, told: Told, fds: int) -> bool:
+    """Whether *told*, with so many descriptors, can be an answer to *asked*."""
+    if asked is None:
+        return fds <= 1  # it was given up, and what it did is dropped
+    if told.error:
+        return not fds
+    opens = asked.task.access is not None
+    return fds == opens and (told.walked is None) == opens
 
 
 def _receive(sock: socket.socket) -> scm.Packet | None:
