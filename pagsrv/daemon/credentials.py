@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pagsrv.kernel import process
+from pagsrv.kernel.peer import same_user_namespace
 from pagsrv.kernel.rights import own_groups
 from pagsrv.nodes import Credentials
 
@@ -44,6 +45,11 @@ def _why_not(poster: Peer, pidfd: Fd | None) -> str:
             "its poster has given up rights for good (no_new_privs), and nobody can tell which; "
             "post it from a process that is not so confined"
         )
+    # Asked last: who has gone into another comes back into none.
+    elsewhere = "" if pidfd is None else same_user_namespace(pidfd)
+    if elsewhere:
+        # There a sandbox needs no no_new_privs (landlock(7), seccomp(2)).
+        return f"its poster may have given up rights where nothing tells of it: {elsewhere}"
     if os.getuid() != 0 and own_groups() != {poster.gid, *poster.groups}:
         return (
             "its poster is in other groups than this broker, which cannot change its own; post it "

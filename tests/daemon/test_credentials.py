@@ -7,10 +7,12 @@ refuses to know what is done with them.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import select
 import socket
+import struct
 from pathlib import Path
 
 import msgspec
@@ -28,6 +30,7 @@ from tests.daemon import asking, members
 from tests.daemon.members import mine
 from tests.daemon.waiting import until
 from tests.daemon.wire import Parameters, Said
+from tests.peers import unshare_user
 from tests.pure import peer_of
 from tests.running import Running
 
@@ -35,6 +38,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
 SHARED = 60777
 _PR_SET_NO_NEW_PRIVS = 38  # linux/prctl.h
+_READ_FILE, _READ_DIR = 1 << 2, 1 << 3  # linux/landlock.h
+_RULESET = struct.pack("Q", _READ_FILE | _READ_DIR)
 
 
 def of(actor: Actor, peer: Peer) -> Credentials:
@@ -84,6 +89,48 @@ def test_who_is_confined(other_uid: int) -> None:
         assert of(actor, peer_of(other_uid)).why == ""
         actor(confine)
         assert "no_new_privs" in of(actor, peer_of(other_uid)).why
+
+
+def lock_in(path: str) -> str:
+    """Post the directory from a sandbox that may list it and read nothing there; what is read."""
+    assert unshare_user()
+    with Fd(os.open(path, os.O_PATH)) as top:
+        made = libc().syscall(444, _RULESET, ctypes.c_size_t(8), 0)
+        if made < 0:
+            return "no Landlock"
+        with Fd(made) as rules:
+            rule = struct.pack("=Qi", _READ_DIR, top.fileno())
+            assert libc().syscall(445, made, 1, rule, 0) == 0
+            assert libc().syscall(446, rules.fileno(), 0) == 0  # no no_new_privs here
+    with pytest.raises(PermissionError):
+        Path(path, "secret").read_text()
+    post_own(path)
+    return ""
+
+
+def read_it() -> str:
+    """What is read beneath, or why not."""
+    answer = mine().talk("Open", {"name": "docs/secret"})
+    if answer.error:
+        return str(answer.parameters["message"])
+    with answer.fds[0] as fd:
+        return os.read(fd.fileno(), 99).decode()
+
+
+def test_a_sandbox_in_a_user_namespace(broker: Running, short_tmp: Path, other_uid: int) -> None:
+    """It takes no no_new_privs, and lends itself nothing that it may not read."""
+    short_tmp.chmod(0o755)
+    docs = short_tmp / "docs"
+    docs.mkdir()
+    (docs / "secret").write_text("kept from it")
+    os.chown(docs / "secret", other_uid, other_uid)
+    os.chown(docs, other_uid, other_uid)
+    with Actor(other_uid) as actor:
+        actor(members.join, broker.dir, "user")
+        why = actor(lock_in, str(docs))
+        if why:
+            pytest.skip(why)
+        assert "another user namespace" in actor(read_it)
 
 
 def test_who_has_exited_or_is_not_shown() -> None:
