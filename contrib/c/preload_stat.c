@@ -127,6 +127,8 @@ static int door_statx(const char *name, struct statx *found)
     found->stx_gid = plain.st_gid;
     found->stx_mode = (unsigned short)plain.st_mode;
     found->stx_ino = plain.st_ino;
+    found->stx_size = (unsigned long long)plain.st_size;
+    found->stx_blocks = (unsigned long long)plain.st_blocks;
     found->stx_atime = stamp(plain.st_atim);
     found->stx_ctime = stamp(plain.st_ctim);
     found->stx_mtime = stamp(plain.st_mtim);
