@@ -45,10 +45,10 @@ def _why_not(poster: Peer, pidfd: Fd | None) -> str:
             "its poster has given up rights for good (no_new_privs), and nobody can tell which; "
             "post it from a process that is not so confined"
         )
-    # Asked last: who has gone into another comes back into none.
-    elsewhere = "" if pidfd is None else same_user_namespace(pidfd)
+    # Who has gone into another comes back into none. The map is for those that hide themselves.
+    elsewhere = "" if pidfd is None or status.everybody else same_user_namespace(pidfd)
     if elsewhere:
-        # There a sandbox needs no no_new_privs (landlock(7), seccomp(2)).
+        # A sandbox in its own needs no no_new_privs (landlock(7), seccomp(2)).
         return f"its poster may have given up rights where nothing tells of it: {elsewhere}"
     if os.getuid() != 0 and own_groups() != {poster.gid, *poster.groups}:
         return (

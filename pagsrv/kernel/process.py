@@ -27,6 +27,7 @@ _INFO_CGROUP = 1 << 2  # PIDFD_INFO_CGROUPID
 _CGROUP_ASKED = _INFO.pack(_INFO_CGROUP, *(0 for _ in range(13)))
 _TOLD_BYTES = 4096
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_NAME = 3, 4, 15  # linux/prctl.h
+_EVERY_UID = [b"0", b"0", b"4294967295"]  # user_namespaces(7): seen from our own
 _COMM_BYTES = 15  # TASK_COMM_LEN without its NUL (linux/sched.h)
 
 
@@ -297,6 +298,8 @@ class Status(NamedTuple):
     groups: frozenset[int]
     confined: bool
     """no_new_privs is set, as whoever gives rights up for good has to do first (landlock(7))."""
+    everybody: bool
+    """Its user namespace has every uid as it is here: ours, or one that only root could make."""
 
 
 def confined() -> bool:
@@ -320,9 +323,12 @@ def _read_status(pid: int) -> Status | None:
             for line in file:
                 key, _, rest = line.partition(b":")
                 told[key] = rest.split()
+        with open(f"/proc/{pid}/uid_map", "rb") as file:
+            uids = file.read(_TOLD_BYTES).split()
         return Status(
             tuple(map(int, told[b"Uid"])), tuple(map(int, told[b"Gid"])),
             frozenset(map(int, told[b"Groups"])), told[b"NoNewPrivs"] != [b"0"],
+            uids == _EVERY_UID,
         )  # fmt: skip
     except (OSError, KeyError, ValueError):
         return None

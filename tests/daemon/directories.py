@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from pagsrv.kernel.fd import Fd
-from pagsrv.kernel.libc import libc
 from tests.actors import Actor
 from tests.anybody import OTHER_UID
 from tests.daemon import members
@@ -27,8 +26,6 @@ from tests.running import Running
 SECOND_UID = OTHER_UID + 1
 SHARED = 60777
 """A group that files are shared with."""
-
-_PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 EVERYBODY = "alswrv" * 4
 
@@ -100,14 +97,8 @@ def names(name: str) -> list[str]:
 def member(broker: Running, uid: int, *, groups: tuple[int, ...] = ()) -> Iterator[Actor]:
     """A process of that uid, attached to the broker."""
     with Actor(uid, groups=groups) as actor:
-        actor(show_oneself)
         actor(members.join, broker.dir, "user")
         yield actor
-
-
-def show_oneself() -> None:
-    """Be dumpable, as who has logged in and executed something is: the actor was root once."""
-    assert libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) == 0
 
 
 def mine_do(method: str, **parameters: object) -> Parameters:
