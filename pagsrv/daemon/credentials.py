@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pagsrv.kernel import process
-from pagsrv.kernel.peer import same_user_namespace
+from pagsrv.kernel.peer import confinement
 from pagsrv.kernel.rights import own_groups
 from pagsrv.nodes import Credentials
 
@@ -40,16 +40,12 @@ def _why_not(poster: Peer, pidfd: Fd | None) -> str:
             "its poster had other rights when it connected than when it posted, or several user "
             "ids at once; post it over a new connection"
         )
-    if status.confined:
+    confined = "" if pidfd is None else confinement(pidfd)
+    if confined:
         return (
-            "its poster has given up rights for good (no_new_privs), and nobody can tell which; "
-            "post it from a process that is not so confined"
+            f"its poster may have given up rights, and nobody can tell which: {confined}; post it "
+            "from a process that is not so confined"
         )
-    # Who has gone into another comes back into none. The map is for those that hide themselves.
-    elsewhere = "" if pidfd is None or status.everybody else same_user_namespace(pidfd)
-    if elsewhere:
-        # A sandbox in its own needs no no_new_privs (landlock(7), seccomp(2)).
-        return f"its poster may have given up rights where nothing tells of it: {elsewhere}"
     if os.getuid() != 0 and own_groups() != {poster.gid, *poster.groups}:
         return (
             "its poster is in other groups than this broker, which cannot change its own; post it "

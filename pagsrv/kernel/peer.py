@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pagsrv.errors import PagsrvError
 from pagsrv.kernel.fd import Fd
 from pagsrv.kernel.libc import libc
-from pagsrv.kernel.process import has_pidfs, is_alive, own_inode, pid_of
+from pagsrv.kernel.process import has_pidfs, is_alive, own_inode, pid_of, status_of
 from pagsrv.kernel.scm import SO_PASSPIDFD, SO_PASSRIGHTS, SO_PEERPIDFD
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pagsrv.kernel.asking import Askable
 
 __all__ = [
-    "PeerFacts", "accept_rights", "has_pidfs", "identify", "identify_shown", "own_inode",
-    "prepare_listener", "same_user_namespace",
+    "PeerFacts", "accept_rights", "confinement", "has_pidfs", "identify", "identify_shown",
+    "own_inode", "prepare_listener", "same_user_namespace",
 ]  # fmt: skip
 
 SO_ACCEPTCONN = 30  # asm-generic/socket.h
@@ -180,6 +180,21 @@ def same_user_namespace(pidfd: Fd) -> str:
             return _why(error)
         return _by_proc(pidfd, ours)
     return _compare(ours, theirs)
+
+
+def confinement(pidfd: Fd) -> str:
+    """Why the process of *pidfd* may have less rights to files than its ids say; '' if it has not.
+
+    A sandbox takes no_new_privs, but for root in some user namespace (landlock(7), seccomp(2)). Who
+    has gone into another comes back into none; the map of its uids shows where even those are
+    who may not be looked at.
+    """
+    status = status_of(pidfd)
+    if status is None:
+        return "the kernel does not show its status"
+    if status.confined:
+        return "no_new_privs is set there"
+    return "" if status.everybody else same_user_namespace(pidfd)
 
 
 def _compare(ours: os.stat_result, theirs: os.stat_result) -> str:

@@ -16,9 +16,10 @@ from pagsrv.doors.fuse import attributes, callers
 from pagsrv.doors.fuse.files import Empty, Listing
 from pagsrv.doors.fuse.namespace import refuse
 from pagsrv.doors.fuse.posted import Posted
-from pagsrv.errors import InvalidParameter, Loop, NotAssigned, Stale
+from pagsrv.errors import Denied, InvalidParameter, Loop, NotAssigned, Stale
 from pagsrv.kernel import fuse, threads, what
 from pagsrv.kernel.acting import acting_as
+from pagsrv.kernel.peer import confinement
 
 if TYPE_CHECKING:
     from pagsrv.doors.fuse.files import Files
@@ -111,20 +112,25 @@ class Opener:
             if _standing(question) != handle.standing:
                 raise refuse(EPERM)
             fd = threads.descriptor(pidfd, number)
-        try:
-            self._facts(fd)
-            self._assign(question, handle.node, fd)
-        finally:
-            self._files.close(fd, question.uid)
+            try:
+                lends = self._facts(fd).kind == "dir"
+                self._assign(question, handle.node, fd, confinement(pidfd) if lends else "")
+            finally:
+                self._files.close(fd, question.uid)
         return fuse.number(len(data))
 
-    def _assign(self, question: Question, node: Node, fd: Fd) -> None:
-        """Give the entry of *node* the descriptor *fd*, still ours."""
+    def _assign(self, question: Question, node: Node, fd: Fd, confined: str) -> None:
+        """Give the entry of *node* the descriptor *fd*, still ours.
+
+        Denied if the writer is *confined* and we are the poster, whose rights a directory lends.
+        """
         space = self._space
         for _ in range(_TRIES):
             # The generation, so that an entry that was removed meanwhile stays removed.
             expect = space.see(question, node).generation
             with space.callers.proved(question) as behalf, space.boards.lend() as board:
+                if behalf is None and confined:
+                    raise Denied(f"who writes here may have given up rights to files: {confined}")
                 try:
                     node.view = board.post(
                         node.name, fd, scope=node.scope, expect=expect, on_behalf_of=behalf

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from pagsrv.kernel.fd import Fd
+from pagsrv.kernel.libc import libc
 from pagsrv.kernel.process import undumpable
 from tests.actors import Actor
 from tests.anybody import Anybody
@@ -131,6 +133,26 @@ def test_a_writer_that_cannot_be_traced(helped: User) -> None:
     helped.actor(being.dumpable)
     assert helped.actor(doing.assign, helped.path("x"), reading) == ""
     helped.actor(doing.close, "r", "w")
+
+
+def confine() -> None:
+    """Give up rights for good."""
+    assert libc().prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS of linux/prctl.h
+
+
+def assign_opened(path: str, file: str) -> str:
+    """Open *file* and assign it; the error."""
+    with Fd(os.open(file, os.O_RDONLY)) as fd:
+        return doing.assign(path, fd.fileno())
+
+
+def test_a_sandbox_posts_no_directory(user: User, short_tmp: Path) -> None:
+    """Posted by the door it would lend the door's rights, which the writer has given up."""
+    user.mount("--same-uid")
+    assert user.actor(assign_opened, user.path("x"), str(short_tmp)) == ""
+    user.actor(confine)
+    assert user.actor(assign_opened, user.path("y"), str(short_tmp)) == "EACCES"
+    assert user.actor(assign_opened, user.path("z"), "/etc/hostname") == ""
 
 
 def test_where_new_entries_go(user: User) -> None:
