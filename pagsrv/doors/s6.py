@@ -30,6 +30,7 @@ from pagsrv.errors import NoBroker, NoSession, PagsrvError
 from pagsrv.kernel import manager
 from pagsrv.kernel.listening import CannotServe, listen_at
 from pagsrv.kernel.process import undumpable
+from pagsrv.kernel.rights import confine
 from pagsrv.names import Scope, parse_scope
 
 _BACKLOG = 4096  # the kernel takes net.core.somaxconn if that is less (listen(2))
@@ -231,6 +232,8 @@ def serve(told: argparse.Namespace) -> None:
         scope = chosen(board, told.scope)
         # After we are proved: the broker looks at us for a PAG. Before descriptors come in.
         undumpable()
+        # A directory that one of a sandbox stores is posted by us, and would lend our rights.
+        confine()
         gate = Gate(scope, board, same_uid=told.same_uid)
         gate.check()
         listener = listen(told.socket)

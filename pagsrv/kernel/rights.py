@@ -43,8 +43,9 @@ def become(uid: int, gid: int, groups: Collection[int]) -> None:
             os.setgroups(list(groups))
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
-        if libc().capset(_CAP_HEADER, _NO_CAPS) or libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        if libc().capset(_CAP_HEADER, _NO_CAPS):
             raise Denied("the kernel did not take our capabilities from us")
+        confine()
         # A change of ids may have made us dumpable as /proc/sys/fs/suid_dumpable says.
         undumpable()
         for limit in (resource.RLIMIT_CORE, resource.RLIMIT_NPROC):
@@ -53,6 +54,15 @@ def become(uid: int, gid: int, groups: Collection[int]) -> None:
         raise Denied(f"the kernel did not make us uid {uid}: {error.strerror}") from error
     if os.getresuid() != (uid, uid, uid) or own_groups() != {gid, *groups}:
         raise Denied(f"we are not uid {uid} as it was")
+
+
+def confine() -> None:
+    """Get no more rights by execve(2), for good (no_new_privs); Denied if that cannot be.
+
+    Who posts what others gave it does that: the board lends nobody the rights of who is confined.
+    """
+    if libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise Denied("the kernel did not take no_new_privs")
 
 
 def new_pag() -> int:

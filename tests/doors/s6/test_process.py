@@ -22,7 +22,7 @@ import pytest
 
 from pagsrv.doors import s6
 from tests.cli.command import COMMAND, SECONDS, environment, execute, start
-from tests.doors.s6.conftest import Door, clients
+from tests.doors.s6.conftest import Door, clients, running_door
 from tests.doors.s6.raw import Raw
 from tests.running import Running, wait_ready
 
@@ -56,6 +56,26 @@ def test_a_signal_ends_it_well(short_tmp: Path, board: Running) -> None:
         process.communicate(timeout=SECONDS)
         assert process.returncode == (0 if number != signal.SIGKILL else -number)
         assert os.path.exists(path) == (number == signal.SIGKILL)
+
+
+def test_it_lends_its_rights_to_nobody(short_tmp: Path, board: Running) -> None:
+    """A directory that is stored is what it is, and nobody goes beneath by the door's rights."""
+    (short_tmp / "inside").touch()
+    with running_door(short_tmp, board.dir, "--scope", "user") as door, Raw(str(door.path)) as raw:
+        directory = os.open(short_tmp, os.O_RDONLY)
+        try:
+            assert raw.store(b"docs", directory) == 0
+        finally:
+            os.close(directory)
+        beneath, itself, gone = (
+            execute([*COMMAND, *words], environment(board.dir), None, ())
+            for words in (
+                ("open", "docs/inside", "--", "true"), ("open", "docs", "--", "true"),
+                ("rm", "docs"),
+            )
+        )  # fmt: skip
+        assert (beneath.status, "no_new_privs" in beneath.err) == (4, True)
+        assert (itself.status, gone.status) == (0, 0)
 
 
 def test_what_it_says_goes_to_no_client(short_tmp: Path, board: Running, note: str) -> None:
