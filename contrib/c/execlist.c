@@ -28,6 +28,14 @@ struct wanting {
     size_t count, room;
 };
 
+/* As /proc will show what is opened in it. */
+static char *make(char path[PATH_MAX])
+{
+    char real[PATH_MAX];
+
+    return mkdtemp(path) && realpath(path, real) ? strcpy(path, real) : NULL;
+}
+
 int list_make(struct place *place)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
@@ -35,7 +43,7 @@ int list_make(struct place *place)
 
     for (size_t i = 0; i < 2; i++) {
         snprintf(place->scopes, sizeof(place->scopes), "%.4000s/pagsrv-exec-XXXXXX", bases[i]);
-        if (!mkdtemp(place->scopes))
+        if (!make(place->scopes))
             continue;
         snprintf(place->listed, sizeof(place->listed), "%.4040s/at", place->scopes);
         if (mkdir(place->listed, AT_REST) == 0)

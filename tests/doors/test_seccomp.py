@@ -188,6 +188,23 @@ def test_a_place_that_is_not_there_serves(login: Login, name: str, file: str) ->
     assert said == (0, f"hello\n{name}\ngone\n", "")
 
 
+def test_a_directory_behind_a_symlink_leads_to_the_board(
+    login: Login, name: str, file: str, short_tmp: Path
+) -> None:
+    """$XDG_RUNTIME_DIR may be one, as where /var/run leads to /run."""
+    login.must("post", name, "--open", file)
+    (short_tmp / "run").mkdir()
+    (short_tmp / "link").symlink_to("run")
+    code = (
+        "import os, sys\n"
+        "there = os.open('/srv', os.O_RDONLY)\n"
+        "print(os.read(os.open(sys.argv[1], os.O_RDONLY, dir_fd=there), 9))\n"
+    )
+    words = [*COMMAND, "exec", "--", sys.executable, "-c", code, name]
+    said = login.execute(words, env={"XDG_RUNTIME_DIR": str(short_tmp / "link")})
+    assert said == (0, "b'hello\\n'\n", "")
+
+
 # ---- programs that have no libc in common with us ------------------------------------------------
 
 
