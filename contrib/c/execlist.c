@@ -2,7 +2,8 @@
 /* The directory that is handed out as /srv: a real one, empty files in it named as the entries.
  *
  * The law: it is brought up to date whenever somebody opens it, and read as any directory is; what
- * is looked up in it comes back to us as a path of ours.  Nobody else may look into it.
+ * is looked up in it comes back to us as a path of ours.  Nobody else may look into it, and nobody
+ * reads its files: who comes past us is refused, and does not find an entry empty.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -147,7 +148,7 @@ static void update(int dir, struct wanting *wanted)
         if (wanted->list[i].directory)
             mkdirat(dir, wanted->list[i].name, AT_REST);
         else
-            mknodat(dir, wanted->list[i].name, S_IFREG | 0400, 0);
+            mknodat(dir, wanted->list[i].name, S_IFREG, 0);
     fchmod(dir, AT_REST);
 }
 

@@ -68,7 +68,22 @@ static int fits(const char *name)
     return 1;
 }
 
-enum { ELSEWHERE, HERE, HERE_WITH_SLASH };
+/* Where openat2(2) is to stay beneath a directory, such a path is the kernel's to judge. */
+static int climbs(const char *path)
+{
+    if (*path == '/')
+        return 1;
+    while (*path) {
+        size_t length = strcspn(path, "/");
+
+        if (length == 2 && memcmp(path, "..", 2) == 0)
+            return 1;
+        path += length + (path[length] == '/');
+    }
+    return 0;
+}
+
+enum { ELSEWHERE, HERE, WITH_SLASH = 2, CLIMBS = 4 };
 
 static int name_at(const struct door *door, struct request *request, int dir, uint64_t where,
                    char name[PATH_MAX])
@@ -82,11 +97,11 @@ static int name_at(const struct door *door, struct request *request, int dir, ui
         return ELSEWHERE;
     if (!path_name(&door->place, base, path, name, &request->doubtful) || !fits(name))
         return ELSEWHERE;
-    return path[strlen(path) - 1] == '/' ? HERE_WITH_SLASH : HERE;
+    return HERE | (path[strlen(path) - 1] == '/' ? WITH_SLASH : 0) | (climbs(path) ? CLIMBS : 0);
 }
 
 static int open_flags(const struct seccomp_data *data, const struct shape *shape, pid_t pid,
-                      int *flags)
+                      int here, int *flags)
 {
     struct open_how how;
 
@@ -98,7 +113,7 @@ static int open_flags(const struct seccomp_data *data, const struct shape *shape
     if (data->args[3] < sizeof(how) || caller_read(pid, data->args[2], &how, sizeof(how)) < 0)
         return -1;
     *flags = (int)how.flags;
-    return how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT) ? -1 : 0;
+    return here & CLIMBS && how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT) ? -1 : 0;
 }
 
 static int dir_of(const struct seccomp_data *data, int argument)
@@ -137,9 +152,9 @@ static enum deed look_at_name(struct door *door, struct request *request,
         return NOT_OURS;
     request->flags = shape->flags < 0 ? 0 : (int)data->args[shape->flags];
     if (shape->deed == OPEN) {
-        if (open_flags(data, shape, pid, &request->flags) < 0)
+        if (open_flags(data, shape, pid, here, &request->flags) < 0)
             return NOT_OURS;
-        if (here == HERE_WITH_SLASH)
+        if (here & WITH_SLASH)
             request->flags |= O_DIRECTORY;
     } else if (!*request->name && door->place.ino) {
         return NOT_OURS;        /* the directory itself is the one that is there */

@@ -205,6 +205,24 @@ def test_a_directory_behind_a_symlink_leads_to_the_board(
     assert said == (0, "b'hello\\n'\n", "")
 
 
+def test_whoever_stays_beneath_the_directory_is_served(login: Login, name: str, file: str) -> None:
+    """RESOLVE_BENEATH and RESOLVE_IN_ROOT; a path that climbs is the kernel's to refuse."""
+    login.must("post", name, "--open", file)
+    code = (
+        "import ctypes, errno, os, struct, sys\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "there = os.open('/srv', os.O_RDONLY)\n"
+        "def openat2(path, resolve):\n"
+        "    how = struct.pack('QQQ', os.O_RDONLY, 0, resolve)\n"
+        "    fd = libc.syscall(437, there, path.encode(), how, len(how))\n"
+        "    if fd < 0: return errno.errorcode[ctypes.get_errno()]\n"
+        "    return os.pread(fd, 5, 0).decode()\n"
+        "for resolve in (8, 16): print(openat2(sys.argv[1], resolve))\n"
+        "print(openat2('../srv/' + sys.argv[1], 8), openat2('/srv/' + sys.argv[1], 8))\n"
+    )
+    assert python(login, code, name) == (0, "hello\nhello\nEXDEV EXDEV\n", "")
+
+
 # ---- programs that have no libc in common with us ------------------------------------------------
 
 

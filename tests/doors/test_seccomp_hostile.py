@@ -151,7 +151,11 @@ def test_any_user_may(
     os.chmod(short_tmp, 0o777)  # noqa: S103 -- the other user's broker makes its directory here
     identity = {"user": other_uid, "group": other_uid, "extra_groups": []}
     with running_broker(short_tmp, use=None, **identity) as theirs:
-        lines = "exec 3</etc/hostname; echo 3 >/srv/own; cat /srv/own; ls -l /srv"
+        lines = (
+            "exec 3</etc/hostname; echo 3 >/srv/own; cat /srv/own; ls -l /srv; "
+            # Past the door there is no empty file to be taken for the entry.
+            "! cat /proc/self/fd/5/own 5</srv 2>/dev/null"
+        )
         argv = [*COMMAND, "session", "--", *COMMAND, "exec", "--", "dash", "-ec", lines]
         done = run_as(other_uid, argv, env=environment(theirs.dir))
     assert (done.returncode, done.stderr) == (0, "")
