@@ -68,7 +68,7 @@ static bool called(int fd, char name[DOOR_HANDLE_MAX + 1])
     const size_t around = sizeof(prefix) - 1 + sizeof(suffix) - 1;
     ssize_t length;
 
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
     length = NEXT(readlink)(path, target, sizeof(target));
     if (length <= (ssize_t)around || length >= (ssize_t)sizeof(target) ||
         memcmp(target, prefix, sizeof(prefix) - 1) != 0)

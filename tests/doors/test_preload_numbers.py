@@ -8,6 +8,7 @@ what a descriptor is posted for.
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,21 @@ def test_bytes_written_to_one_handle(login: Login, name: str, writer: str) -> No
     assert through(login, writer, "offset", f"/srv/{name}-b").out.split() == ["EINVAL", "0"]
     assert through(login, writer, "own", f"/srv/{name}-c").out.split() == ["ELOOP"]
     assert login.must("stat", f"{name}-c", "--json").objects()[0]["assigned"] is False
+
+
+def test_a_thread_with_descriptors_of_its_own(login: Login, name: str, file: str) -> None:
+    """Numbers are its table's, not those of the process's first thread (unshare(2))."""
+    code = (
+        "import ctypes, os, sys, threading\n"
+        "path, file = sys.argv[1:]\n"
+        "def post():\n"
+        "    assert ctypes.CDLL(None).unshare(0x400) == 0\n"
+        "    number = os.open(file, os.O_RDONLY)\n"
+        "    os.write(os.open(path, os.O_WRONLY | os.O_CREAT), str(number).encode())\n"
+        "thread = threading.Thread(target=post)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "print(open(path).read(), end='')\n"
+    )
+    said = through(login, sys.executable, "-c", code, f"/srv/{name}", file)
+    assert said == (0, "hello\n", "")
