@@ -95,8 +95,8 @@ static const char *option(const char *name, char ***at, char **end)
 
     if (strncmp(**at, name, size) || ((**at)[size] && (**at)[size] != '='))
         return NULL;
-    value = (**at)[size] ? **at + size + 1 : ++*at < end ? **at : "";
-    if (!*value)
+    value = (**at)[size] ? **at + size + 1 : ++*at < end ? **at : NULL;
+    if (!value)
         fail(USAGE, "argument %s: expected one argument" LOOK, name);
     return value;
 }

@@ -143,6 +143,7 @@ def test_commands_that_cannot_be_run(login: Login, native: str, files: list[str]
         ["a=3", "b=3", "--", "true"], ["a=99999999999", "--", "true"], ["a", "--"], ["a"], [],
         ["--bogus", "a", "--", "true"], ["a:b", "--", "true"], ["a=100000000", "--", "true"],
         ["a", "--dir", "/nonexistent", "--", "true"], ["a", "--", "no-such-command"],
+        ["a", "--dir=", "--", "no-such-command"], ["a", "--scope", "", "--", "true"],
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_alike(login: Login, native: str, words: list[str]) -> None:
