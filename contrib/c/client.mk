@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: MIT
 # libpagsrv, static and shared, and what pkg-config(1) tells of it.
 OBJCOPY ?= objcopy
-STATIC ?= -static
-# The kernel's headers, which musl has none of.
-KERNEL ?= -idirafter /usr/include -idirafter /usr/include/$(shell $(MUSL) -dumpmachine)
 libpagsrv := attach entries entry fault json jsonvalue list post prove sha256 where whose wire
 libpagsrv := $(libpagsrv:%=$(BUILD)/%.o)
 libraries += libpagsrv.a libpagsrv.so.0

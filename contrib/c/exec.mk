@@ -8,4 +8,4 @@ programs += pagsrv-exec
 endif
 
 $(BUILD)/pagsrv-exec: $(exec:%=$(BUILD)/%.o) $(BUILD)/libpagsrv.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ -lkeyutils
+	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^
