@@ -67,11 +67,12 @@ def _doors() -> Iterator[Door]:
     yield Door("cli", "`pagsrv`", facts=("the caller's", "nothing", "who does not call it"))
     if "exec" in BY_NAME:
         yield Door(
-            "seccomp", "`pagsrv exec`", (*COMMAND, "exec", "--"),
+            "seccomp", "`pagsrv exec`", (*COMMAND, "exec", "--at=$S", "--"),
             facts=("that of who ran it", "a process that answers the kernel", "what is not CMD's"),
         )  # fmt: skip
         yield Door(
-            "preload", "`pagsrv exec --preload`", (*COMMAND, "exec", "--preload", "--"),
+            "preload", "`pagsrv exec --preload`",
+            (*COMMAND, "exec", "--preload", "--at=$S", "--"),
             facts=(
                 "each process's own", "a library in the program",
                 "static programs, other C libraries, setuid programs, and what is not CMD's",
@@ -150,7 +151,8 @@ def _try(door: Door, where: Path, logins: tuple[Login, Login], at: str) -> dict[
     env = _programs(where) | {"S": at}
     heard: dict[str, str] = {}
     for login, other in zip(logins, (False, True), strict=True):
-        said = login.execute([*door.way, "sh", _driver(where, door, other=other)], env=env)
+        way = [one.replace("$S", at) for one in door.way]
+        said = login.execute([*way, "sh", _driver(where, door, other=other)], env=env)
         heard |= _heard(said.out)
     return heard
 
@@ -179,7 +181,9 @@ def attempt(door: Door) -> dict[str, str]:
         with running_broker(path, use=door.use) as broker, _two(broker.dir) as logins:
             where = Path(tempfile.mkdtemp(dir=path))
             if not door.mounts:
-                return _try(door, where, logins, "/srv")
+                # Whom a door does not reach writes into a directory that goes with us.
+                (path / "srv").mkdir()
+                return _try(door, where, logins, str(path / "srv"))
             with _mounted(path / "mounted", broker.dir) as at:
                 return _try(door, where, logins, at)
     finally:
