@@ -16,6 +16,7 @@
 
 #include "exec.h"
 
+#define DIRECTORY "at"
 #define AT_REST 0500
 #define AT_WORK 0700
 
@@ -46,7 +47,7 @@ int list_make(struct place *place)
         snprintf(place->scopes, sizeof(place->scopes), "%.4000s/pagsrv-exec-XXXXXX", bases[i]);
         if (!make(place->scopes))
             continue;
-        snprintf(place->listed, sizeof(place->listed), "%.4040s/at", place->scopes);
+        snprintf(place->listed, sizeof(place->listed), "%.4040s/" DIRECTORY, place->scopes);
         if (mkdir(place->listed, AT_REST) == 0)
             return 0;
         rmdir(place->scopes);
@@ -96,17 +97,36 @@ static void clear(int dir, const struct wanting *wanted)
         closedir(stream);
 }
 
+/* In /tmp somebody else may have put another in its place, once it was cleared away as too old; and
+ * what is in ours is no symlink, since we clear where we are led. */
+static int open_base(const struct place *place)
+{
+    int base = open(place->scopes, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat is;
+
+    if (base < 0 || (fstat(base, &is) == 0 && is.st_uid == geteuid()))
+        return base;
+    close(base);
+    errno = EACCES;
+    return -1;
+}
+
+static int open_in(int base, const char *name)
+{
+    return openat(base, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
 void list_remove(const struct place *place)
 {
     const struct wanting none = { .count = 0 };
-    int base = open(place->scopes, O_RDONLY | O_DIRECTORY | O_CLOEXEC), dir;
+    int base = open_base(place), dir;
     DIR *stream = base < 0 ? NULL : fdopendir(base);
     struct dirent *is;
 
     while (stream && (is = readdir(stream))) {
         if (*is->d_name == '.')
             continue;
-        dir = openat(base, is->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        dir = open_in(base, is->d_name);
         if (dir >= 0) {
             fchmod(dir, AT_WORK);
             clear(dir, &none);
@@ -159,18 +179,31 @@ static void forget(struct wanting *wanted)
     free(wanted->list);
 }
 
+/* The directory of NAME, made where it is not there. */
+static int open_made(const struct place *place, const char *name)
+{
+    int base, dir = -1, error;
+
+    if (mkdir(place->scopes, AT_WORK) < 0 && errno != EEXIST)
+        return -1;
+    base = open_base(place);
+    if (base < 0)
+        return -1;
+    if (mkdirat(base, name, AT_REST) == 0 || errno == EEXIST)
+        dir = open_in(base, name);
+    error = errno;
+    close(base);
+    errno = error;
+    return dir;
+}
+
 int list_open(struct door *door, const char *name)
 {
     struct wanting wanted = { .count = 0 };
-    char path[PATH_MAX + 64];
-    int dir = -1, error, done = srv_list(&door->srv, name, want, &wanted);
+    int dir = -1, error;
 
-    if (*name)
-        snprintf(path, sizeof(path), "%s/%s", door->place.scopes, name);
-    else
-        snprintf(path, sizeof(path), "%s", door->place.listed);
-    if (done == 0 && (mkdir(path, AT_REST) == 0 || errno == EEXIST))
-        dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (srv_list(&door->srv, name, want, &wanted) == 0)
+        dir = open_made(&door->place, *name ? name : DIRECTORY);
     error = errno;
     if (dir >= 0)
         update(dir, &wanted);

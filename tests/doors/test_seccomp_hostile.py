@@ -95,6 +95,36 @@ def test_nothing_is_left_of_many_opens(raw: str, short_tmp: Path, other_uid: int
         assert said == (0, "0 failed, 0 more\n", "")
 
 
+def test_a_listing_led_elsewhere_clears_nothing_there(
+    login: Login, posted: str, short_tmp: Path
+) -> None:
+    """Where the door's own directory was, somebody has put a symlink; or nothing is there."""
+    (short_tmp / "precious").mkdir()
+    (short_tmp / "precious" / "file").write_text("kept")
+    code = (
+        "import os, shutil, sys\n"
+        "def names():\n"
+        "    try: return os.listdir('/srv')\n"
+        "    except OSError: return None\n"
+        "print(names())\n"
+        "there = os.readlink(f'/proc/self/fd/{os.open(\"/srv\", os.O_RDONLY)}')\n"
+        "base = os.path.dirname(there)\n"
+        "os.rename(base, base + '-old')\n"
+        "print(names())\n"
+        "os.rename(base, base + '-new')\n"
+        "os.mkdir(base + '-evil')\n"
+        "os.symlink(sys.argv[1], base + '-evil/at')\n"
+        "os.rename(base + '-evil', base)\n"
+        "print(names())\n"
+        "for one in ('-old', '-new'):\n"
+        "    os.chmod(base + one + '/at', 0o700)\n"
+        "    shutil.rmtree(base + one)\n"
+    )
+    said = through(login, sys.executable, "-c", code, str(short_tmp / "precious"))
+    assert said == (0, f"{[posted]}\n{[posted]}\nNone\n", "")
+    assert os.listdir(short_tmp / "precious") == ["file"]
+
+
 # ---- somebody else -------------------------------------------------------------------------------
 
 
