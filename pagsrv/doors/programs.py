@@ -45,7 +45,7 @@ def unreachable(command: str, library: str) -> str | None:
             return None
         if not head.startswith(_SCRIPT):
             return _program(path, library)
-        words = head[len(_SCRIPT) :].splitlines()[0].split()
+        words = head[len(_SCRIPT) :].partition(b"\n")[0].split()
         path = os.fsdecode(words[0]) if words else None
     return None
 
@@ -81,11 +81,11 @@ def _privileged(path: str) -> str | None:
 
 
 def read(path: str) -> Program | None:
-    """The ELF file at *path*; None if it is none, or may not be read."""
+    """The ELF file at *path*; None if it is none, is cut short, or may not be read."""
     try:
         with open(path, "rb") as file:
             return _parse(file.read(_HEADERS))
-    except OSError:
+    except (OSError, struct.error):
         return None
 
 

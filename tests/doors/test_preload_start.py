@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -85,6 +86,18 @@ def test_a_file_cut_short_is_no_program(short_tmp: Path, cut: int) -> None:
     (short_tmp / "cut").write_bytes(whole[:cut])
     assert programs.read(str(short_tmp / "cut")) is None
     assert programs.read("/bin/sh") == programs.read("/bin/cat")
+
+
+def test_a_file_that_lies_about_itself_is_no_program(short_tmp: Path) -> None:
+    """A program header that reaches behind the end, and a script that names no interpreter."""
+    header = bytearray(Path("/bin/sh").resolve().read_bytes()[:64])
+    struct.pack_into("<Q", header, 32, len(header))  # e_phoff; then e_phentsize and e_phnum
+    struct.pack_into("<HH", header, 54, 4, 1)
+    (short_tmp / "short").write_bytes(header + struct.pack("<I", 3))
+    assert programs.read(str(short_tmp / "short")) is None
+    (short_tmp / "script").write_text("#!")
+    (short_tmp / "script").chmod(0o755)
+    assert programs.unreachable(str(short_tmp / "script"), LIBRARY) is None
 
 
 def test_the_environment() -> None:
