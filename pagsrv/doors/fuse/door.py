@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 _CALLS, _CALLS_EACH = 16, 4
 _WAITS, _WAITS_EACH = 128, 32
+_LOCKED = frozenset(
+    (fuse.LOOKUP, fuse.CREATE, fuse.MKNOD, fuse.UNLINK, fuse.RENAME, fuse.RENAME2)
+)  # fmt: skip
+"""Who waits for these holds the directory's lock, and everybody else waits for that."""
 _RESERVE = 256  # descriptors for ourselves
 
 
@@ -100,7 +104,7 @@ class Door:
             else:
                 self._loop.reply(question.unique, answer)
 
-        (workers or self._calls).do(question.uid, call)
+        (workers or self._calls).do(question.uid, call, first=question.opcode in _LOCKED)
 
     # ── in the loop ──
 

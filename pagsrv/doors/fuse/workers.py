@@ -13,10 +13,18 @@ import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from pagsrv.doors.fuse.loop import ENDING
 
 Job = Callable[[], None]
+
+
+class _Line(NamedTuple):
+    """What one uid waits for."""
+
+    first: deque[Job]
+    rest: deque[Job]
 
 
 class Workers:
@@ -25,14 +33,18 @@ class Workers:
     def __init__(self, most: int, each: int) -> None:
         self._most, self._each = most, each
         self._changed = threading.Condition()
-        self._waiting: dict[int, deque[Job]] = {}
+        self._waiting: dict[int, _Line] = {}
         self._running: Counter[int] = Counter()
         self._threads = self._idle = self._pending = 0
 
-    def do(self, uid: int, job: Job) -> None:
-        """Have *job* done for *uid*, after what was asked for it before; never waits."""
+    def do(self, uid: int, job: Job, *, first: bool = False) -> None:
+        """Have *job* done for *uid*, after what was asked for it before; never waits.
+
+        *first*: others wait for it too, so it is not done after what nobody else waits for.
+        """
         with self._changed:
-            self._waiting.setdefault(uid, deque()).append(job)
+            line = self._waiting.setdefault(uid, _Line(deque(), deque()))
+            (line.first if first else line.rest).append(job)
             self._pending += 1
             # One that is idle by the count may be on its way to another job.
             if self._pending > self._idle and self._threads < self._most:
@@ -60,14 +72,14 @@ class Workers:
                     self._changed.notify()
 
     def _next(self) -> tuple[int, Job] | None:
-        for uid, jobs in self._waiting.items():
+        for uid, line in self._waiting.items():
             if self._running[uid] < self._each:
-                job = jobs.popleft()
+                job = (line.first or line.rest).popleft()
                 self._pending -= 1
                 # To the end of the line, if there is more of it.
                 del self._waiting[uid]
-                if jobs:
-                    self._waiting[uid] = jobs
+                if line.first or line.rest:
+                    self._waiting[uid] = line
                 self._running[uid] += 1
                 return uid, job
         return None

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,27 @@ def test_one_uid_does_not_keep_others_waiting() -> None:
     assert done.wait(SECONDS)
     free.set()
     assert all(ended.acquire(timeout=SECONDS) for _ in range(5))
+
+
+def test_what_others_wait_for_is_done_first() -> None:
+    """A uid with much to do keeps no lock meanwhile; what is first is done as it was asked for."""
+    workers, begun, go, over = (
+        Workers(1, 1), threading.Event(), threading.Event(), threading.Event()
+    )  # fmt: skip
+    done: list[int] = []
+
+    def hold() -> None:
+        begun.set()
+        go.wait(SECONDS)
+
+    workers.do(1, hold)
+    assert begun.wait(SECONDS)
+    for number, first in enumerate((False, True, True, False)):
+        workers.do(1, partial(done.append, number), first=first)
+    workers.do(1, over.set)
+    go.set()
+    assert over.wait(SECONDS)
+    assert done == [1, 2, 0, 3]
 
 
 def test_a_bug_of_one_job_ends_no_other(capfd: pytest.CaptureFixture[str]) -> None:
