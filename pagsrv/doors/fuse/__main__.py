@@ -12,6 +12,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 from pagsrv.doors.fuse.boards import Boards
@@ -26,7 +27,7 @@ from pagsrv.errors import NoSession, PagsrvError
 from pagsrv.kernel import threads
 from pagsrv.kernel.bpf import BpfFault
 from pagsrv.kernel.manager import notify
-from pagsrv.kernel.matelink import fetch
+from pagsrv.kernel.matelink import PATH, fetch
 from pagsrv.kernel.process import undumpable
 from pagsrv.kernel.tasks import Mates
 
@@ -72,13 +73,24 @@ def choose(directory: str | None, helper: str | None, *, same_uid: bool) -> tupl
                 board.close()
         return everybody, "every session its own entries"
     try:
-        return Session(Mates(fetch(helper))), "the processes of this session, and no other's"
+        return Session(_mates(helper)), "the processes of this session, and no other's"
     except BpfFault as fault:
         raise NoSession(
             f"which processes are of this session cannot be told: {fault}; have root run "
             "`pagsrv peerkeyring serve`, or mount as root; or say --same-uid to serve every "
             "process of your uid, of whatever session"
         ) from None
+
+
+def _mates(helper: str | None) -> Mates:
+    """Who is in our session, by an iterator that shows us; BpfFault."""
+    mates = Mates(fetch(helper))
+    if mates.includes(threading.get_native_id()):
+        return mates
+    raise BpfFault(
+        f"what is given at {helper or PATH} does not show this process itself; is it in a session "
+        "(`keyctl show @s`)?"
+    )
 
 
 def serve(given: argparse.Namespace, callers: Callers, words: str) -> int:

@@ -103,6 +103,13 @@ def test_another_session_of_the_uid_is_refused(helped: User) -> None:
     assert helped.actor(os.listdir, helped.place) == ["x"]
 
 
+def test_another_iterator_of_roots_is_not_believed(helped: User, short_tmp: Path) -> None:
+    """Its numbers are no threads': it has to show the door itself."""
+    status, _, complaint = helped.mount(f"--helper={short_tmp}/peerkeyring")
+    assert status == 7
+    assert f"what is given at {short_tmp}/peerkeyring does not show this process" in complaint
+
+
 def test_without_the_helper_nobody_is_served(user: User) -> None:
     """One sentence says what is missing, and status 7; nothing is mounted."""
     status, _, complaint = user.mount()
