@@ -50,7 +50,8 @@ def acting_as(uid: int, gid: int) -> Iterator[None]:
     try:
         calls.setfsgid(gid)
         calls.setfsuid(uid)
-        if calls.capset(_HEADER, none) or calls.setfsuid(_ASK) != uid:
+        acts = calls.setfsuid(_ASK) == uid and calls.setfsgid(_ASK) == gid
+        if not acts or calls.capset(_HEADER, none):
             raise PermissionError(EPERM, "the kernel does not let us act as somebody else")
         yield
     finally:

@@ -23,8 +23,9 @@ from pagsrv.doors.fuse.mounting import Mount
 from pagsrv.doors.fuse.namespace import Namespace
 from pagsrv.doors.fuse.nodes import Nodes
 from pagsrv.doors.fuse.transfers import KICK
-from pagsrv.errors import NoSession, PagsrvError
+from pagsrv.errors import Denied, NoSession, PagsrvError
 from pagsrv.kernel import threads
+from pagsrv.kernel.acting import acting_as
 from pagsrv.kernel.bpf import BpfFault
 from pagsrv.kernel.manager import notify
 from pagsrv.kernel.matelink import PATH, fetch
@@ -33,6 +34,8 @@ from pagsrv.kernel.tasks import Mates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_NOBODY = 65534
 
 
 def main(argv: Sequence[str]) -> int:
@@ -62,6 +65,7 @@ def choose(directory: str | None, helper: str | None, *, same_uid: bool) -> tupl
         )
     everybody = Everybody()
     if os.geteuid() == 0:
+        _check_rights()
         with Boards(directory, None).lend() as board, threads.open_thread(os.getpid()) as own:
             try:
                 board.names(on_behalf_of=own)
@@ -79,6 +83,18 @@ def choose(directory: str | None, helper: str | None, *, same_uid: bool) -> tupl
             f"which processes are of this session cannot be told: {fault}; have root run "
             "`pagsrv peerkeyring serve`, or mount as root; or say --same-uid to serve every "
             "process of your uid, of whatever session"
+        ) from None
+
+
+def _check_rights() -> None:
+    """Denied if bytes cannot be moved as whoever asks."""
+    try:
+        with acting_as(_NOBODY, _NOBODY):
+            return
+    except PermissionError as error:
+        raise Denied(
+            f"{error.strerror}, as root's mount does when others read and write: it takes "
+            "CAP_SETUID and CAP_SETGID"
         ) from None
 
 

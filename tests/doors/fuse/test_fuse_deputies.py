@@ -12,6 +12,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,10 @@ import pytest
 
 from pagsrv.kernel.acting import acting_as
 from tests.actors import Actor, held
-from tests.anybody import OTHER_UID, SYSTEM_PYTHON
+from tests.anybody import OTHER_UID, SYSTEM_PYTHON, bare_environment
 from tests.doors.fuse import doing
-from tests.doors.fuse.mounts import Mounted
+from tests.doors.fuse.mounts import DOOR, Mounted, is_mounted
+from tests.running import Running
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
 
@@ -125,3 +127,16 @@ def test_a_program_with_rights_of_its_own_is_led_to_print_a_number(
     program.chmod(mode)
     assert "PermissionError" in user(led, path, str(program))
     assert user(doing.xattrs, path)["user.pagsrv.assigned"] == "false"
+
+
+def test_a_mount_that_can_be_nobody_else_serves_nobody(board: Running, short_tmp: Path) -> None:
+    """It is said at the start, and not by each read that fails."""
+    bound = ["setpriv", "--bounding-set", "-all,+sys_admin,+sys_ptrace", "--no-new-privs"]
+    words = [*bound, sys.executable, *DOOR, f"--dir={board.dir}", "--", str(short_tmp)]
+    done = subprocess.run(
+        words, env=bare_environment(), cwd=Path(__file__).parents[3], capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
+    assert "it takes CAP_SETUID and CAP_SETGID" in done.stderr
+    assert not is_mounted(str(short_tmp))
