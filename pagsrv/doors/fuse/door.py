@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 import traceback
-from errno import EINVAL, EIO, ENODATA, ENOSYS
+from errno import EINVAL, EIO, ENODATA, ENOLCK, ENOSYS
 from typing import TYPE_CHECKING
 
 from pagsrv.doors.fuse import attributes
@@ -56,6 +56,7 @@ class Door:
             fuse.INIT: self._begin, fuse.FORGET: self._forget, fuse.BATCH_FORGET: self._forget_all,
             fuse.DESTROY: self._nothing, fuse.FSYNCDIR: self._nothing,
             fuse.GETXATTR: self._getxattr, fuse.FSYNC: self._fsync, fuse.SETATTR: self._setattr,
+            fuse.GETLK: self._no_lock, fuse.SETLK: self._no_lock, fuse.SETLKW: self._no_lock,
         }  # fmt: skip
         self._elsewhere: dict[int, Callable[[Question], bytes]] = {
             fuse.LOOKUP: space.lookup, fuse.GETATTR: space.getattr,
@@ -147,6 +148,10 @@ class Door:
         numbers = memoryview(question.body[fuse.BATCH_IN.size :]).cast("Q")[: 2 * count]
         for node, times in zip(numbers[::2], numbers[1::2], strict=True):
             self._space.nodes.forget(node, times)
+
+    def _no_lock(self, question: Question) -> None:
+        # Nobody else would be kept out: the kernel's own would be of one look-up's inode.
+        self._loop.reply(question.unique, error=ENOLCK)
 
     def _nothing(self, question: Question) -> None:
         self._loop.reply(question.unique)

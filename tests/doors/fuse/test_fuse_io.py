@@ -301,3 +301,15 @@ def _made(actor: Actor, path: str) -> str:
     """An empty entry at *path*."""
     actor(os.mknod, path)
     return path
+
+
+@pytest.mark.parametrize("lock", [fcntl.flock, fcntl.lockf])
+def test_nobody_is_told_that_it_has_a_lock(
+    here: Actor, path: str, scratch: str, lock: Callable[[int, int], None]
+) -> None:
+    """The posted file has locks of its own, which are not to be had through the mount."""
+    assert here(doing.assign, path, here(doing.a_file, scratch)) == ""
+    number = here(doing.open_at, path, os.O_RDWR)
+    for how in (fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_SH):
+        assert here(doing.fault, lock, number, how) == "ENOLCK"
+    here(doing.close, "file", "f")
