@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -45,7 +46,16 @@ ADR_LINES = 60
 LOOKED_AT = {"console", "python", "json", "toml", "sh"}
 """Languages whose blocks are run or parsed; the others are for the reader only."""
 
-NEEDS = {"mount.md": check_fuse}
+
+def check_account() -> None:
+    """Skip where ssh-keygen serves nobody, as our uid has no account."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        pytest.skip("cannot be tried here: ssh-keygen serves nobody without an account")
+
+
+NEEDS = {"mount.md": check_fuse, "ssh-agent.md": check_account}
 """What skips a document whose examples cannot do without what is not everywhere."""
 
 FOR_READERS = {"text", "ini", "c", "varlink", "diff"}

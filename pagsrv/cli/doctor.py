@@ -180,6 +180,8 @@ def _mount() -> Finding:
     """Whether `pagsrv mount` would do, and for whom."""
     if not os.path.exists(_FUSE):
         return Finding("mount", True, f"not to be had: there is no {_FUSE}")
+    if not os.access(_FUSE, os.R_OK | os.W_OK):
+        return Finding("mount", True, f"not to be had: {_FUSE} does not let you open it")
     if os.geteuid() == 0:
         return Finding("mount", True, "at root's broker each session is shown its own entries")
     if shutil.which("fusermount3") is None:

@@ -35,8 +35,8 @@ DOOR = ("-m", "pagsrv.doors.fuse")
 @lru_cache(maxsize=1)
 def _why_not() -> str:
     """Why nobody can mount here; '' if root can, or that is not known."""
-    if not os.path.exists("/dev/fuse"):
-        return "there is no /dev/fuse"
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return "there is no /dev/fuse for us"
     if os.geteuid() == 0:
         place = tempfile.mkdtemp(prefix="pagsrv-", dir="/tmp")
         try:
