@@ -228,7 +228,7 @@ def test_the_command(own_board: Running, short_tmp: Path) -> None:
         ((), 2, "required: PATH"),
         (("x", "y"), 2, "unrecognized"),
         (("x", "--scope", "all"), 2, "is no scope"),
-        (("x", "--dir", "/nonexistent/board"), 6, "no broker"),
+        (("x", "--same-uid", "--dir", "/nonexistent/board"), 6, "no broker"),
     ],
     ids=["no path", "two paths", "no scope", "no broker"],
 )
