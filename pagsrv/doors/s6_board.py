@@ -154,23 +154,29 @@ class Shelf:
     def _keep(self, items: Sequence[wire.Item], fds: Sequence[Fd]) -> None:
         """Post *fds*, the caller's still, as *items*, in the place of what is there; or none."""
         names = [name_of(item.id) for item in items]
-        with self._restoring(set(names)) as done:
-            for name, item, fd in zip(names, items, fds, strict=True):
+        with self._restoring(set(names)) as (done, lost):
+            parts = zip(names, items, fds, strict=True)
+            # Whose entry could not be put back comes when the others have.
+            for name, item, fd in sorted(parts, key=lambda part: part[0] in lost):
                 until = _until(item.limit)
                 self._board.post(name, fd, scope=self._scope, replace=True, until=until)
                 done.append(name)
 
     @contextmanager
-    def _restoring(self, names: set[str]) -> Iterator[list[str]]:
-        """Have the names in the list that is given be again what they were, if anything fails."""
-        before = [one for one in self._entries() if one.name in names and one.assigned]
-        before = [one for one in before if not _counts(one)]
+    def _restoring(self, names: set[str]) -> Iterator[tuple[list[str], set[str]]]:
+        """Have the names in the list that is given be again what they were, if anything fails.
+
+        What is empty, or a look at it would use up, cannot be: those names are the set.
+        """
+        there = [one for one in self._entries() if one.name in names]
+        before = [one for one in there if one.assigned and not _counts(one)]
+        lost = {one.name for one in there} - {one.name for one in before}
         done: list[str] = []
         with ExitStack() as stack:
             fds = [stack.enter_context(fd) for fd in self._open(before)]
             were = {one.name: (one, fd) for one, fd in zip(before, fds, strict=True)}
             try:
-                yield done
+                yield done, lost
             except errors.NoBroker:
                 raise
             except (errors.PagsrvError, OSError):

@@ -147,6 +147,14 @@ def test_a_full_board_is_enfile(short_tmp: Path, note: str) -> None:
             assert sorted(raw.ids()) == [b"%d" % one for one in range(7)]
             with own.open("0") as after:
                 assert os.path.sameopenfile(before.fileno(), after.fileno())
+            own.remove("0")
+            own.post("once", file, scope="user", until=["opens=1"])
+            nulls = [Fd(os.open(os.devnull, os.O_RDONLY)) for _ in range(3)]
+            three = zip((b"once", b"x", b"y"), [NEVER] * 3, nulls, strict=True)
+            assert raw.set_dump(three) == errno.ENFILE
+            for fd in nulls:
+                fd.close()
+            assert own.stat("once").until == ("opens=1",)
 
 
 def test_what_a_count_of_opens_ends_is_in_no_dump(raw: Raw, own: Board, note: str) -> None:
