@@ -49,10 +49,14 @@ def listen_fds(*, strict: bool = False) -> list[Passed]:
     """The descriptors passed to this process, now the caller's, CLOEXEC; [] if there are none.
 
     Those of another process are none of ours. ManagerFault if one is not open; *strict*: also if
-    there are some, of another process.
+    there are some, of another process, or nobody knows how many.
     """
     pid, count, told, inode = (os.environ.pop(word, "") for word in WORDS)
-    numbers = range(FIRST, FIRST + _number(count))
+    # int() takes no more than some thousands of digits.
+    known = count.isascii() and count.isdigit() and len(count) <= _DIGITS
+    if strict and count and not known:
+        raise ManagerFault(f"no descriptors were passed: LISTEN_FDS is no number ({count[:20]!r})")
+    numbers = range(FIRST, FIRST + (int(count) if known else 0))
     if pid != str(os.getpid()) or (inode and inode != str(own_inode())):
         if strict and numbers:
             raise ManagerFault(
@@ -71,11 +75,6 @@ def listen_fds(*, strict: bool = False) -> list[Passed]:
     names = told.split(":") if told else []
     names += [_UNNAMED] * (len(numbers) - len(names))
     return [Passed(name, Fd(fd)) for name, fd in zip(names, numbers, strict=False)]
-
-
-def _number(count: str) -> int:
-    """How many LISTEN_FDS counts; int() takes no more than some thousands of digits."""
-    return int(count) if count.isascii() and count.isdigit() and len(count) <= _DIGITS else 0
 
 
 def is_there() -> bool:

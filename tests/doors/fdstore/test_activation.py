@@ -193,6 +193,13 @@ def test_none_is_all_right(broker: Running, board: Board) -> None:
     assert board.names() == []
 
 
+def test_a_count_that_is_none(broker: Running) -> None:
+    """Nobody takes it for a first start."""
+    told = environment(broker.dir, {"LISTEN_FDS": "many"})
+    said = execute([*COMMAND, "fdstore", "import", "--", "echo", "on we go"], told, None, ())
+    assert (said.status, said.out, "LISTEN_FDS is no number" in said.err) == (1, "", True)
+
+
 def test_those_of_another_process_are_not_taken(broker: Running, board: Board) -> None:
     """It says whose they are."""
     said = passing(broker, 1, "a", pid="1")
