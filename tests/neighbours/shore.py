@@ -21,6 +21,9 @@ import pytest
 
 from tests.cli.command import SECONDS
 
+_ROOM = Path("/run/sshd")
+"""Root's sshd insists on it, for its chroot; Debian makes it when it starts the service."""
+
 _SSHD = """\
 HostKey {place}/host
 AuthorizedKeysFile {place}/me.pub
@@ -58,8 +61,9 @@ class Shore:
             pytest.skip("cannot be tried here: sshd lets nobody in who has no account")
         if account.pw_shell.endswith(("/nologin", "/false")):
             pytest.skip(f"cannot be tried here: {account.pw_name} may not log in")
-        if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its chroot, that it insists on
+        self._makes_room = os.geteuid() == 0 and not _ROOM.exists()
+        if self._makes_room:
+            _ROOM.mkdir(mode=0o755)
         for key in ("host", "me"):
             make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / key)]
             subprocess.run(make, check=True, timeout=SECONDS)
@@ -100,6 +104,8 @@ class Shore:
         for child in self._children:
             child.kill()
             child.wait(SECONDS)
+        if self._makes_room:
+            _ROOM.rmdir()
 
     def __enter__(self) -> Self:
         return self
