@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from pagsrv.client.blocking import Board, connect
+from pagsrv.client.blocking import Board
 from tests.anybody import Anybody
 from tests.cli.command import COMMAND, SECONDS, Said, environment, execute
 from tests.conftest import StartAs
-from tests.running import Running, running_broker
+from tests.running import Running
 
 pytestmark = pytest.mark.kernel
 
@@ -34,21 +34,6 @@ if names:
     os.environ["LISTEN_FDNAMES"] = names
 os.execvp(words[0], words)
 """
-
-
-@pytest.fixture
-def broker(short_tmp: Path) -> Iterator[Running]:
-    """A broker of the test's own."""
-    (short_tmp / "broker").mkdir()
-    with running_broker(short_tmp / "broker") as running:
-        yield running
-
-
-@pytest.fixture
-def board(broker: Running) -> Iterator[Board]:
-    """Its board."""
-    with connect(broker.dir, scopes=["user"], changes=True) as found:
-        yield found
 
 
 @contextmanager

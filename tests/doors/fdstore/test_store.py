@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pagsrv.client.blocking import Board, connect
+from pagsrv.client.blocking import Board
 from tests.actors import Actor
 from tests.anybody import Anybody
 from tests.cli.command import COMMAND, Login, Said, environment, execute
@@ -24,21 +24,6 @@ from tests.doors.fdstore.managers import Keeper, Whose, keeper, real_manager
 from tests.running import Running, running_broker
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-def broker(short_tmp: Path) -> Iterator[Running]:
-    """A broker of the test's own."""
-    (short_tmp / "broker").mkdir()
-    with running_broker(short_tmp / "broker") as running:
-        yield running
-
-
-@pytest.fixture
-def board(broker: Running) -> Iterator[Board]:
-    """Its board."""
-    with connect(broker.dir, scopes=["user"], changes=True) as found:
-        yield found
 
 
 @pytest.fixture
