@@ -150,6 +150,7 @@ class Board(Generic[H]):
         *before* are the watchers that could view it until this happened: they hear of it, too.
         """
         if self.watches.watchers or self.watches.waiters:
+            inside = event == "opened" and bool(why)
             by = By(peer.uid, peer.pid, peer.comm) if peer is not None else None
             if peer is not None and peer.asker is not None:
                 asker = peer.asker
@@ -157,7 +158,9 @@ class Board(Generic[H]):
                 why = f"{why}; {behalf}" if why else behalf
             told = tuple(dict.fromkeys(before + self.watches.hearers(entry)))
             self._news.append(
-                Event(event, entry.scope, entry.name, entry.generation, by, why, entry, told)
+                Event(
+                    event, entry.scope, entry.name, entry.generation, by, why, entry, told, inside
+                )
             )
 
     def note_scope(self, event: EventKind, scope: Scope, why: str) -> None:

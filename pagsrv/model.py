@@ -234,6 +234,8 @@ class Event(Struct, Generic[H]):
     why: str = ""
     entry: Entry[H] | None = None
     hearers: tuple[PeerId, ...] = ()
+    inside: bool = False
+    """*why* names what lies beneath the entry: for those alone that may look there."""
 
 
 class Given(Struct, Generic[H]):

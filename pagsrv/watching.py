@@ -11,16 +11,18 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Generic
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from pagsrv.effects import Tell
 from pagsrv.errors import QuotaExceeded
-from pagsrv.masks import VIEW
+from pagsrv.masks import READ, SEARCH, VIEW
 from pagsrv.messages import EventView
 from pagsrv.model import Entry, Event, H, Peer, PeerId
 from pagsrv.names import Reference, Scope
 from pagsrv.policy import rights_in_full
 from pagsrv.views import event_view
+
+_LOOK = SEARCH | READ
 
 
 class Watcher(Struct):
@@ -88,7 +90,14 @@ class Watches(Generic[H]):
         for peer in event.hearers:
             if peer in self.watchers:
                 view = view or event_view(event, wall)
-                yield Tell(peer, view)
+                shown = self._may_look(peer, event)
+                yield Tell(peer, view if shown else structs.replace(view, why=""))
+
+    def _may_look(self, peer: PeerId, event: Event[H]) -> bool:
+        """Whether *peer* may have all that is told of *event*."""
+        if not event.inside or event.entry is None:
+            return True
+        return not _LOOK & ~rights_in_full(self.watchers[peer].peer, event.entry)
 
     def late(self, now: float) -> list[Waiter]:
         """The waiters whose time is up."""

@@ -102,6 +102,18 @@ def test_watchers_hear_what_was_opened(table: Table) -> None:
     assert table.heard(watcher) == []
 
 
+def test_who_may_only_view_hears_no_path() -> None:
+    """That it was opened, and by whom; what lies beneath is shown to whoever may open it."""
+    table = Table()
+    owner, watcher = table.join(), table.join(1001)
+    table.post(owner, "docs", facts=DIRECTORY, mask=mask("alswrv", "alswrv", "v", "v"))
+    table.call(watcher, Watch())
+    table.call(owner, Watch())
+    come(table, errand(table, table.join(), Open("user:1000/docs/a/secret")))
+    assert table.heard(watcher) == [("opened", "docs", "")]
+    assert table.heard(owner) == [("opened", "docs", "a/secret")]
+
+
 # ---- who may -------------------------------------------------------------------------------------
 
 
