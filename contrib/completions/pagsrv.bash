@@ -51,9 +51,17 @@ _pagsrv_values() {
     esac
 }
 
-# Bare names only: bash breaks words at the colon of a scope.
+# The names that begin with $2, of entries or beneath $1: without their scopes, since bash breaks
+# words at the colon. Others have chosen them: compgen -W would run what stands there as $(...).
 _pagsrv_names() {
-    mapfile -t COMPREPLY < <(compgen -W "$(pagsrv ls 2>/dev/null | sed 's,^[^/]*/,,')" -- "$1")
+    local name quoted
+    while IFS= read -r name; do
+        name=${name#*/}
+        printf -v quoted %q "$name"
+        if [[ $name == "$2"* || $quoted == "$2"* ]]; then
+            COMPREPLY+=("$quoted")
+        fi
+    done < <(pagsrv ls ${1:+"$1"} 2>/dev/null)
 }
 
 _pagsrv() {
@@ -86,14 +94,13 @@ _pagsrv() {
     else
         case $command in
             open | connect | fdpass | ls)
-                # Names, or what lies beneath one: bare, since bash breaks words at the colon.
+                # What lies beneath an entry, too.
                 word=''
                 [[ $cur != */* ]] || word=${cur%/*}/
-                mapfile -t COMPREPLY < <(compgen -W "$(pagsrv ls ${word:+"$word"} 2>/dev/null |
-                    sed 's,^[^/]*/,,')" -- "$cur")
+                _pagsrv_names "$word" "$cur"
                 ;;
             post | take | stat | rm | mv | setperm | timeout | grant | ungrant | wait)
-                _pagsrv_names "$cur"
+                _pagsrv_names '' "$cur"
                 ;;
             peerkeyring)
                 mapfile -t COMPREPLY < <(compgen -W 'install remove status serve' -- "$cur")

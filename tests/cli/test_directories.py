@@ -142,6 +142,22 @@ def test_completion(login: Login, docs: str) -> None:
         assert said.out == f"{offered}\n", said
 
 
+def test_completion_runs_no_name(login: Login, docs: str, name: str, short_tmp: Path) -> None:
+    """Who may call a file, or an entry, something has nothing run by whoever presses Tab."""
+    (short_tmp / "x$(touch ran) z").touch()
+    login.must("post", f"{name}-$(touch ran)", "--open", "/etc/hostname")
+    shell = f'cd {short_tmp}; . {COMPLETION}; COMP_WORDS=("$@"); COMP_CWORD=2; _pagsrv'
+    script = shell + '; printf "%s\\n" "${COMPREPLY[@]}"'
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for words, offered in (
+        (("open", f"{docs}/x"), f"{docs}/x\\$\\(touch\\ ran\\)\\ z"),
+        (("rm", f"{name}-"), f"{name}-\\$\\(touch\\ ran\\)"),
+    ):
+        said = login.execute(["bash", "--norc", "-c", script, "bash", "pagsrv", *words], env=env)
+        assert said.out == f"{offered}\n", said
+    assert not (short_tmp / "ran").exists()
+
+
 def test_doctor_tells_of_confinement(login: Login) -> None:
     """What is posted from there lends nobody any rights."""
     for words, said in (((), "lend your rights"), (("setpriv", "--no-new-privs"), "no_new_privs")):
