@@ -46,6 +46,7 @@ _IDLE = 30
 _told = msgspec.json.Decoder(Told)
 _BUSY = "too much is looked for beneath what uid {uid} has posted; try again"
 _LATE = f"it took the file system more than {WALK_SECONDS} seconds, so the look was given up"
+_WAITED = f"whoever looks there had other things to do for {WALK_SECONDS} seconds; try again"
 _ENDED = "the process that looked there ended before it could say; try again"
 _NONE = "the process of this broker that looks beneath directories is gone; restart the broker"
 
@@ -255,7 +256,7 @@ class Walkers:
                 asked.age += 1
                 if asked.age > WALK_SECONDS:
                     waiting.remove(asked)
-                    asked.refuse(TimedOut(_LATE))
+                    asked.refuse(TimedOut(_WAITED))
             self._next(uid)
 
     def _give_up(self, walker: Walker) -> None:

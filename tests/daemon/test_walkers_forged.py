@@ -27,6 +27,7 @@ from pagsrv.daemon.walkers import Walkers
 from pagsrv.errors import Refused
 from pagsrv.kernel.fd import Fd
 from pagsrv.kernel.scm import ancillary
+from pagsrv.limits import WALK_SECONDS
 from pagsrv.nodes import Credentials
 
 pytestmark = pytest.mark.kernel
@@ -205,6 +206,17 @@ def test_a_uid_keeps_to_its_share_when_there_is_no_more(
     house.say(_FINE, walker=0)
     house.hear()
     assert [who for who, _ in house.told] == ["other", "other"]
+
+
+def test_who_was_never_looked_for_is_told_so(house: House) -> None:
+    """Those before it took too long, and not its own file system, as far as is known."""
+    for number in range(5):
+        house.ask(f"{number}")
+    for _ in range(WALK_SECONDS + 1):
+        house.walkers.sweep()
+    told = {who: str(error) for who, error in house.told}
+    assert {who for who, error in told.items() if "file system" in error} == {*"0123"}
+    assert "other things to do" in told["4"]
 
 
 def test_the_loop_closes_no_unread_word(house: House) -> None:
