@@ -31,6 +31,17 @@ struct listing {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct listing *volatile listings;
 
+/* Whoever held it is not in the child; the list is whole at each moment. */
+static void in_child(void)
+{
+    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
+
 static struct listing *of(DIR *dir)
 {
     struct listing *one;

@@ -43,6 +43,12 @@ def writer(built: Path) -> str:
     return _compiled(built, "writer")
 
 
+@pytest.fixture(scope="session")
+def lister(built: Path) -> str:
+    """The path of lister.c's program."""
+    return _compiled(built, "lister")
+
+
 def _compiled(built: Path, name: str) -> str:
     source = str(SUBJECT.with_name(f"{name}.c"))
     words = ["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread"]

@@ -160,3 +160,11 @@ def test_a_c_program(
     command, says = asked
     said = through(login, subject, command, f"/srv/{name}")
     assert said == (0, says.format(uid=os.geteuid()), "")
+
+
+def test_a_child_lists_whatever_its_parents_threads_did(
+    login: Login, name: str, file: str, lister: str
+) -> None:
+    """A thread that is in the middle of a directory leaves no lock behind in a child."""
+    login.must("post", name, "--open", file)
+    assert through(login, lister, "/srv") == (0, "", "")
