@@ -6,7 +6,9 @@
  */
 #include "board.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 static int one_fd(struct pagsrv *board, struct call *call)
 {
@@ -37,11 +39,25 @@ int pagsrv_open(struct pagsrv *board, const char *name, const char *scope)
     return board_recount(board) ? -1 : pagsrv_open(board, name, scope);
 }
 
+/* What is taken is nowhere else: it is not sent for where it cannot be held. */
+static int has_room(const struct pagsrv *board)
+{
+    int fd = fcntl(board->sock, F_DUPFD_CLOEXEC, 0);
+
+    if (fd < 0) {
+        fault(errno, STATUS_OTHER, "nothing was taken, since this process may hold no more "
+              "descriptors: close some, or raise the limit (ulimit -n)");
+        return 0;
+    }
+    close(fd);
+    return 1;
+}
+
 int pagsrv_take(struct pagsrv *board, const char *name, const char *scope)
 {
     struct call call;
 
-    if (board_announce(board) || call_begin(board, &call, "Take"))
+    if (board_announce(board) || call_begin(board, &call, "Take") || !has_room(board))
         return -1;
     call_name(&call, name, scope);
     return one_fd(board, &call);

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 from pathlib import Path
 
@@ -72,6 +73,24 @@ def test_take_is_open_and_remove(one: Member, file: str, name: str) -> None:
     taken = one.must("take", name, None).result
     assert one.must("read", taken).more[0] == "this is it"
     assert one("take", name, None)[:3] == (-1, "ENOENT", 3)
+
+
+def test_what_cannot_be_held_is_not_taken(one: Member, file: str, name: str) -> None:
+    """Where no more descriptors may be had, the entry stays for whoever has room."""
+    one.must("post", name, one.must("file", file).result)
+    poster = int(one.must("stat", name, None).entry["pid"])
+    limits = resource.prlimit(poster, resource.RLIMIT_NOFILE)
+    resource.prlimit(poster, resource.RLIMIT_NOFILE, (64, limits[1]))
+    held = []
+    while (said := one("file", file)).result >= 0:
+        held.append(said.result)
+    assert one("take", name, None)[:3] == (-1, "EMFILE", 1)
+    one.must("closefd", held.pop())
+    taken = one.must("take", name, None).result
+    assert one.must("read", taken).more[0] == "this is it"
+    for fd in (taken, *held):
+        one.must("closefd", fd)
+    resource.prlimit(poster, resource.RLIMIT_NOFILE, limits)
 
 
 def test_many_are_all_or_none(one: Member, file: str, name: str) -> None:
