@@ -115,6 +115,7 @@ class Walk(_Behalf):
     scope: str | None = None
     after: str | None = None
     on_behalf_of: int | None = None
+    only: bool | None = None
 
 
 class TakeMany(Request):

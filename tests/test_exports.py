@@ -33,7 +33,7 @@ WIRE_ONLY = {"ExpectedMore", "InterfaceNotFound", "MethodNotFound"}
 """Errors that a caller of the library never meets: it makes its calls rightly."""
 
 METHODS = {
-    "close", "create", "fileno", "grant", "health", "list", "names", "namespaces", "open",
+    "close", "create", "fileno", "grant", "health", "list", "look", "names", "namespaces", "open",
     "open_many", "post", "remove", "rename", "set_mask", "set_timeout", "stat", "take",
     "take_many", "ungrant", "wait", "walk", "watch", "whoami", "whois",
 }  # fmt: skip

@@ -214,6 +214,13 @@ class Board:
         whole.next = None
         return whole
 
+    async def look(
+        self, name: str, scope: str | None = None, *, after: str | None = None, only: bool = False,
+        on_behalf_of: Shown = None,
+    ) -> Walked:  # fmt: skip
+        """One answer of the broker's to walk(), from *after* on; *only*: of that place alone."""
+        return await self._do(calls.walk(name, scope, after, on_behalf_of, only=only))
+
     async def stat(
         self, name: str, scope: str | None = None, *, brief: bool = False,
         on_behalf_of: Shown = None,

@@ -293,6 +293,16 @@ class Board:
         whole.next = None
         return whole
 
+    def look(
+        self, name: str, scope: str | None = None, *, after: str | None = None, only: bool = False,
+        on_behalf_of: Shown = None,
+    ) -> Walked:  # fmt: skip
+        """One answer of the broker's to walk(), from the name *after* on; its `next` tells of more.
+
+        *only*: that place itself, alone, be it a link.
+        """
+        return self._do(client.calls.walk(name, scope, after, on_behalf_of, only=only))
+
     def stat(
         self, name: str, scope: str | None = None, *, brief: bool = False,
         on_behalf_of: Shown = None,

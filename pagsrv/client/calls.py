@@ -196,10 +196,12 @@ def open_for(name: str, scope: str | None, access: str | None, behalf: Shown) ->
     return _call(Open(name, scope, _index(fds), None, access), one_fd, fds)
 
 
-def walk(name: str, scope: str | None, after: str | None, behalf: Shown) -> Call[Walked]:
-    """Walk, from the name *after* on."""
+def walk(
+    name: str, scope: str | None, after: str | None, behalf: Shown, *, only: bool = False
+) -> Call[Walked]:  # fmt: skip
+    """Walk, from the name *after* on; *only*: of that place alone."""
     fds = shown(behalf)
-    request = Walk(name, scope, after, _index(fds))
+    request = Walk(name, scope, after, _index(fds), only or None)
     return _call(request, lambda packet: _read(packet, Walked), fds)
 
 

@@ -60,7 +60,7 @@ class _Trip:
         request = self._errand.request
         at, path = str(step.place.reference), step.place.path or ()
         if isinstance(request, Walk):
-            task = Task(at, path, None, request.after)
+            task = Task(at, path, None, request.after, bool(request.only))
         else:
             task = Task(at, path, step.access)
 

@@ -36,13 +36,14 @@ WHY = b"!"
 class Task(Struct):
     """What to look at: *path* beneath the directory beside it, whose name is *at*.
 
-    With an *access* it is opened, else listed, from *after* on.
+    With an *access* it is opened, else listed, from *after* on; with *only* it is looked at alone.
     """
 
     at: str
     path: tuple[str, ...]
     access: Asked | None = None
     after: str | None = None
+    only: bool = False
 
 
 class Told(Struct, omit_defaults=True):
@@ -99,6 +100,8 @@ def carry_out(task: Task, directory: Fd) -> tuple[Told, Fd | None]:
     try:
         if task.access is not None:
             return Told(), beneath.open_beneath(directory, task.at, task.path, task.access)
+        if task.only:
+            return Told(Walked(*beneath.look(directory, task.at, task.path), None)), None
         return Told(Walked(*beneath.walk(directory, task.at, task.path, task.after))), None
     except Refused as error:
         return _refused(error), None

@@ -105,13 +105,26 @@ def walk(top: Fd, at: str, path: Path, after: str | None) -> tuple[str, list[Nod
             raise _refusal(error, full) from None
 
 
+def look(top: Fd, at: str, path: Path) -> tuple[str, list[Node]]:
+    """The place at *path* beneath *top* itself, be it a link; where that is; else Refused."""
+    with _found(top, at, path, os.O_NOFOLLOW) as found:
+        try:
+            seen = os.fstat(found.fileno())
+            target = None
+            if stat.S_ISLNK(seen.st_mode):
+                target = _shown(os.readlink("", dir_fd=found.fileno()))
+        except OSError as error:
+            raise _refusal(error, "/".join((at, *path))) from None
+        return "/".join((at, *path[:-1])), [_node(path[-1] if path else ".", seen, target)]
+
+
 # ── reaching ──
 
 
-def _found(top: Fd, at: str, path: Path) -> Fd:
+def _found(top: Fd, at: str, path: Path, flags: int = 0) -> Fd:
     """The place at *path* (O_PATH), the caller's."""
     try:
-        found = _openat2(top, "/".join(path) or ".")
+        found = _openat2(top, "/".join(path) or ".", flags)
     except OSError as error:
         raise _explained(top, at, path, error) from None
     try:

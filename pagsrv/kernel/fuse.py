@@ -23,7 +23,7 @@ ROOT = 1
 """The node id of the directory that is mounted."""
 
 LOOKUP, FORGET, GETATTR, SETATTR = 1, 2, 3, 4
-SYMLINK, MKNOD, MKDIR, UNLINK, RMDIR, RENAME, LINK = 6, 8, 9, 10, 11, 12, 13
+READLINK, SYMLINK, MKNOD, MKDIR, UNLINK, RMDIR, RENAME, LINK = 5, 6, 8, 9, 10, 11, 12, 13
 OPEN, READ, WRITE, STATFS, RELEASE, FSYNC = 14, 15, 16, 17, 18, 20
 SETXATTR, GETXATTR, LISTXATTR, REMOVEXATTR, FLUSH, INIT = 21, 22, 23, 24, 25, 26
 OPENDIR, READDIR, RELEASEDIR, FSYNCDIR, ACCESS, CREATE = 27, 28, 29, 30, 34, 35
@@ -80,10 +80,11 @@ BATCH_IN = struct.Struct("=II")
 POLL_IN = struct.Struct("=QQII")
 INTERRUPT_IN = struct.Struct("=Q")
 
-_REG, _BLOCK, _SECTOR = 0o100000 >> 12, 4096, 512
+_DIRECTORY, _BLOCK, _SECTOR = 0o040000 >> 12, 4096, 512
 _A_MOMENT = 1_000_000  # nanoseconds
 _UNKNOWN_INODE = 0xFFFFFFFF
 _DIRENT_ALIGN = 8
+_DOTS = 2  # . and ..
 
 
 class Question(NamedTuple):
@@ -198,12 +199,17 @@ def statfs(name_bytes: int) -> bytes:
     return _STATFS.pack(0, 0, 0, 0, 0, _BLOCK, name_bytes, _BLOCK, 0)
 
 
-def listing(names: list[bytes], start: int, room: int) -> bytes:
-    """Entries of a directory from place *start* on, as many as go into *room* bytes."""
+def listing(
+    names: list[bytes], start: int, room: int, kinds: bytes = b"", first: int = 0
+) -> bytes:  # fmt: skip
+    """Entries of a directory from place *start* on, as many as go into *room* bytes.
+
+    *kinds* are the DT_* of readdir(3), 0 where it is not known; *first* is the place of names[0].
+    """
     parts: list[bytes] = []
-    for place in range(start, len(names)):
-        name = names[place]
-        kind = _REG if place > 1 else 0o040000 >> 12
+    for place in range(start, first + len(names)):
+        name = names[place - first]
+        kind = kinds[place - first] if kinds else _DIRECTORY if place < _DOTS else 0
         one = _DIRENT.pack(_UNKNOWN_INODE, place + 1, len(name), kind) + name
         one += bytes(-len(one) % _DIRENT_ALIGN)
         room -= len(one)

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import stat
 from errno import ENODATA, EPERM
+from typing import TYPE_CHECKING
 
 from pagsrv.errors import PagsrvError
 from pagsrv.kernel.fuse import ROOT, Attributes
 from pagsrv.masks import READ, WRITE, format_mask, parse_mask
 from pagsrv.messages import EntryView
+
+if TYPE_CHECKING:
+    from pagsrv.doors.fuse.nodes import Below, Node
+    from pagsrv.nodes import Node as Found
 
 PREFIX = "user.pagsrv."
 MASK = f"{PREFIX}mask"
@@ -24,6 +29,12 @@ _SIZE = 4096
 the kernel would answer sendfile(2) by itself, that there is nothing."""
 
 _UNSAYABLE = 0o7133  # setuid and the like, x, and w of group and others
+_ENTER = 0o111  # of directories: whoever reads them enters them
+
+
+_FORMS = {
+    "file": stat.S_IFREG, "dir": stat.S_IFDIR, "link": stat.S_IFLNK, None: stat.S_IFREG,
+}  # fmt: skip
 
 
 class NotToBeHad(PagsrvError):
@@ -43,13 +54,46 @@ def of_root(uid: int, gid: int, since: float) -> Attributes:
     return Attributes(ROOT, stat.S_IFDIR | 0o755, uid, gid, since, since, since, 2)
 
 
-def of(inode: int, view: EntryView, *, gone: bool = False) -> Attributes:
-    """The entry *view* with that *inode*; *gone*: it is not on the board any more."""
+def is_directory(view: EntryView) -> bool:
+    """Whether the entry *view* is one to go beneath."""
+    return view.kind == "dir"
+
+
+def of(node: Node, view: EntryView, *, gone: bool = False) -> Attributes:
+    """The entry *view* of *node*; *gone*: it is not on the board any more."""
+    mode = mode_of(view.mask)
+    # An inode stays what it was.
+    mode |= (stat.S_IFDIR | mode >> 2 & _ENTER) if node.directory else stat.S_IFREG
     return Attributes(
-        inode, stat.S_IFREG | mode_of(view.mask), view.owner.uid, view.owner.gid,
+        node.inode, mode, view.owner.uid, view.owner.gid,
         view.last_opened or view.created, view.created, view.created, 0 if gone else 1,
         _SIZE if view.assigned else 0,
     )  # fmt: skip
+
+
+def beneath(node: Below, *, gone: bool = False) -> Attributes:
+    """What lies beneath an entry, as it was last seen: with the entry's owner and rights."""
+    view, found = node.top.view, node.found
+    held = mode_of(view.mask)
+    form = form_of(found)
+    if form == stat.S_IFDIR:
+        held &= 0o444
+        held |= held >> 2
+    elif form == stat.S_IFLNK:
+        held = 0o777
+    elif found.kind != "file":
+        held = 0
+    moment = found.modified or view.created
+    size = len((found.target or "").encode()) if form == stat.S_IFLNK else found.size or 0
+    return Attributes(
+        node.inode, form | held, view.owner.uid, view.owner.gid, moment, moment, moment,
+        0 if gone else 1, size,
+    )  # fmt: skip
+
+
+def form_of(found: Found) -> int:
+    """What stat(2) calls it. A socket is what open(2) never opens: so is a fifo, and a device."""
+    return _FORMS.get(found.kind, stat.S_IFSOCK)
 
 
 def mode_of(mask: str) -> int:
@@ -58,9 +102,9 @@ def mode_of(mask: str) -> int:
     return (0o444 if held & READ else 0) | (0o200 if held & WRITE else 0)
 
 
-def mask_of(mask: str, mode: int) -> str:
+def mask_of(mask: str, mode: int, *, directory: bool = False) -> str:
     """*mask* as chmod(2) with *mode* leaves it, both in letters; NotToBeHad what none can say."""
-    if mode & _UNSAYABLE:
+    if mode & (_UNSAYABLE & ~_ENTER if directory else _UNSAYABLE):
         raise NotToBeHad("a mode says r and w of the owner here, and r of the others with it")
     bits = parse_mask(mask) & ~((READ | WRITE) << _POSSESSOR)
     wanted = (READ if mode & 0o400 else 0) | (WRITE if mode & 0o200 else 0)

@@ -15,6 +15,7 @@ from errno import EINVAL, EIO, ENODATA, ENOLCK, ENOSYS
 from typing import TYPE_CHECKING
 
 from pagsrv.doors.fuse import attributes
+from pagsrv.doors.fuse.beneath import Beneath
 from pagsrv.doors.fuse.files import Empty, Files
 from pagsrv.doors.fuse.opening import MOST_DIGITS, Opener
 from pagsrv.doors.fuse.posted import Means, Posted
@@ -35,6 +36,7 @@ _LOCKED = frozenset(
     (fuse.LOOKUP, fuse.CREATE, fuse.MKNOD, fuse.UNLINK, fuse.RENAME, fuse.RENAME2)
 )  # fmt: skip
 """Who waits for these holds the directory's lock, and everybody else waits for that."""
+_WALKS, _WALKS_EACH = 64, 4
 _RESERVE = 256  # descriptors for ourselves
 
 
@@ -49,6 +51,9 @@ class Door:
         means = Means(loop, self._waits, not everybody)
         self._files = files = Files(means, _most_handles(everybody=everybody))
         self._opener = opener = Opener(space, files, device)
+        self._beneath = Beneath(space, files, opener)
+        # Apart, too: a file system that does not answer is waited for, by who asks for it.
+        self._walks = Workers(_WALKS, _WALKS_EACH)
         self._here: dict[int, Callable[[Question], None]] = {
             fuse.READ: files.read, fuse.WRITE: self._write, fuse.POLL: files.poll,
             fuse.INTERRUPT: files.interrupt,
@@ -74,7 +79,9 @@ class Door:
         """Answer *question*, or see to it that it will be."""
         here = self._here.get(question.opcode)
         elsewhere = self._elsewhere.get(question.opcode)
-        if elsewhere is not None:
+        if self._beneath.holds(question):
+            self._walk(question)
+        elif elsewhere is not None:
             self._call(question, elsewhere)
         elif here is None:
             self._loop.reply(question.unique, error=ENOSYS)
@@ -106,6 +113,13 @@ class Door:
                 self._loop.reply(question.unique, answer)
 
         (workers or self._calls).do(question.uid, call, first=question.opcode in _LOCKED)
+
+    def _walk(self, question: Question) -> None:
+        """Have what is asked of something beneath an entry answered."""
+        long = question.opcode == fuse.SETATTR or (
+            question.opcode == fuse.OPEN and question.fields(fuse.OPEN_IN)[0] & os.O_TRUNC
+        )
+        self._call(question, self._beneath.answer, self._waits if long else self._walks)
 
     # ── in the loop ──
 

@@ -16,6 +16,7 @@ from errno import EINVAL, ENFILE, ENXIO
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
+from pagsrv.doors.fuse.nodes import Below
 from pagsrv.doors.fuse.posted import Posted, close_quietly
 from pagsrv.doors.fuse.transfers import Reading, Transfer, Writing
 from pagsrv.errors import PagsrvError
@@ -36,6 +37,8 @@ LISTINGS_EACH = 64
 """Open directories: each may be some megabytes of names."""
 
 _EMPTY_FLAGS = fuse.DIRECT_IO | fuse.NO_FLUSH
+_OWN_FLAGS = _EMPTY_FLAGS | fuse.PARALLEL_WRITES
+"""What lies beneath a directory was opened for this handle alone: its offset is the handle's."""
 _POSTED_FLAGS = _EMPTY_FLAGS | fuse.NONSEEKABLE | fuse.STREAM | fuse.PARALLEL_WRITES
 
 
@@ -61,6 +64,17 @@ class Listing:
     uid: int
     begun: bool = False
     """Whether it was read from the beginning already."""
+
+
+@dataclass(slots=True)
+class Pages(Listing):
+    """A directory beneath an entry: as much of it as one answer of the broker's tells."""
+
+    first: int = 0
+    """The place of the first of the names."""
+    kinds: bytes = b""
+    next: str | None = None
+    """What follows; None if nothing does."""
 
 
 Handle = Empty | Posted | Listing
@@ -100,19 +114,19 @@ class Files:
         """Close *fd*, ours from now on, where nobody waits for its server, who may be asked."""
         self._means.workers.do(uid, lambda: close_quietly(fd))
 
-    def posted(self, node: Node, fd: Fd, facts: FdFacts, uid: int) -> bytes:
+    def posted(self, node: Node | Below, fd: Fd, facts: FdFacts, uid: int) -> bytes:
         """The answer that *fd*, ours from now on, was opened."""
         handle = Posted(fd, facts, node, uid, self._means)
         handle.over = self._over
-        return self._told(handle, _POSTED_FLAGS)
+        return self._told(handle, _OWN_FLAGS if isinstance(node, Below) else _POSTED_FLAGS)
 
     def empty(self, node: Node, uid: int, standing: tuple[bytes, ...]) -> bytes:
         """The answer that an empty entry was opened."""
         return self._told(Empty(node, uid, standing), _EMPTY_FLAGS)
 
-    def listing(self, names: list[bytes], uid: int) -> bytes:
-        """The answer that the directory was opened."""
-        return self._told(Listing(names, uid), 0)
+    def listing(self, listing: Listing) -> bytes:
+        """The answer that a directory was opened."""
+        return self._told(listing, 0)
 
     def _told(self, handle: Handle, flags: int) -> bytes:
         with self._lock:
@@ -129,15 +143,15 @@ class Files:
 
     def read(self, question: Question) -> None:
         """READ, of a file."""
-        number, _, size, how, _, flags, _ = question.fields(fuse.IO_IN)
+        number, offset, size, how, _, flags, _ = question.fields(fuse.IO_IN)
         handle = self._handles.get(number)
-        if isinstance(handle, Posted) and not how & fuse.READ_OWNED:
+        if isinstance(handle, Posted) and not (how & fuse.READ_OWNED or handle.seeks):
             # The page cache wants it, by an offset of its own: for mmap(2), or for sendfile(2),
             # whose callers read(2) then.
             self._loop.reply(question.unique, error=EINVAL)
         elif isinstance(handle, Posted):
             patient = not flags & os.O_NONBLOCK
-            self._start(handle, Reading(question, size, patient=patient))
+            self._start(handle, Reading(question, size, patient=patient), offset)
         else:
             self._loop.reply(question.unique, error=ENXIO)
 
@@ -145,9 +159,12 @@ class Files:
         """WRITE, into a posted file."""
         data = question.body[fuse.IO_IN.size :]
         patient = not flags & os.O_NONBLOCK
-        self._start(handle, Writing(question, data, patient=patient))
+        offset = question.fields(fuse.IO_IN)[1]
+        self._start(handle, Writing(question, data, patient=patient), offset)
 
-    def _start(self, handle: Posted, transfer: Transfer) -> None:
+    def _start(self, handle: Posted, transfer: Transfer, offset: int) -> None:
+        if handle.seeks:
+            transfer.offset = offset
         uid, size = transfer.uid, transfer.held
         if self._waits[uid] >= WAITS_EACH or self._bytes[uid] + size > BYTES_EACH:
             self._loop.reply(transfer.unique, error=TooMany.errno)

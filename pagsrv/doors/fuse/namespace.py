@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from errno import EBUSY, EEXIST, EINVAL, ENAMETOOLONG, ENOTDIR, EOPNOTSUPP, EPERM, ERANGE
+from errno import EBUSY, EEXIST, EINVAL, ENAMETOOLONG, ENOTDIR, EOPNOTSUPP, EPERM, ERANGE, EROFS
 from typing import TYPE_CHECKING
 
 from pagsrv.doors.fuse import attributes
@@ -66,7 +66,7 @@ class Namespace:
     def told(self, view: EntryView) -> bytes:
         """The answer that the entry *view* was found."""
         number, node = self.nodes.tell(view)
-        return fuse.entry(number, attributes.of(node.inode, view))
+        return fuse.entry(number, attributes.of(node, view))
 
     def getattr(self, question: Question) -> bytes:
         """GETATTR. Who holds a handle may look, also when the entry is gone, or another's."""
@@ -81,17 +81,21 @@ class Namespace:
             if not node.handles:
                 raise
             view, gone = node.view, True
-        return fuse.attributes_of(attributes.of(node.inode, view, gone=gone))
+        if attributes.is_directory(view) is not node.directory and not node.handles:
+            raise Stale(f"{node.name} was replaced")
+        return fuse.attributes_of(attributes.of(node, view, gone=gone))
 
     def access(self, question: Question) -> bytes:
         """ACCESS."""
         if question.node == fuse.ROOT:
             return b""
         wanted = question.fields(fuse.ACCESS_IN)[0]
-        view = self.see(question, self.nodes.of(question.node))
+        node = self.nodes.of(question.node)
+        view = self.see(question, node)
         writes = view.access in ("w", "rw") and "r" in view.rights
         held = os.R_OK if "r" in view.rights else 0
         held |= os.W_OK if (writes if view.assigned else "w" in view.rights) else 0
+        held |= os.X_OK if node.directory and held & os.R_OK else 0
         if wanted & ~held:
             raise Denied("its mask, or what was posted, does not give that")
         return b""
@@ -181,7 +185,7 @@ class Namespace:
     def _chmod(self, question: Question, node: Node, view: EntryView, mode: int) -> None:
         """Change what *mode* says of the mask; what others make of the rest meanwhile is kept."""
         for _ in range(_TRIES):
-            mask = attributes.mask_of(view.mask, mode)
+            mask = attributes.mask_of(view.mask, mode, directory=node.directory)
             if mask == view.mask:
                 return
             try:
@@ -239,6 +243,8 @@ class Namespace:
 
     def _rename(self, question: Question, names: list[bytes]) -> bytes:
         """Within the scope; what has the new name already is not replaced."""
+        if question.fields(fuse.RENAME_IN)[0] != fuse.ROOT:
+            raise refuse(EROFS)
         old, new = _name(names[0], missing=True), _name(names[1])
         with self.callers.proved(question) as behalf, self.boards.lend() as board:
             view = board.rename(old, new, on_behalf_of=behalf)

@@ -45,7 +45,7 @@ class Opener:
     def opendir(self, question: Question) -> bytes:
         """OPENDIR."""
         self._files.check(question.uid, directory=True)
-        return self._files.listing(self._space.names(question), question.uid)
+        return self._files.listing(Listing(self._space.names(question), question.uid))
 
     def readdir(self, question: Question) -> bytes:
         """READDIR; from the beginning once more it is as it is by then (rewinddir(3))."""
@@ -73,7 +73,7 @@ class Opener:
         except BaseException:
             self._space.nodes.forget(number, 1)
             raise
-        return fuse.entry(number, attributes.of(node.inode, node.view)) + handle
+        return fuse.entry(number, attributes.of(node, node.view)) + handle
 
     def _created(self, question: Question, node: Node, flags: int, *, new: bool) -> bytes:
         if new:
@@ -91,13 +91,13 @@ class Opener:
             except NotAssigned:
                 return self._files.empty(node, question.uid, _standing(question))
         try:
-            facts = self._facts(fd)
+            facts = self.facts(fd)
         except BaseException:
             self._files.close(fd, question.uid)
             raise
         return self._files.posted(node, fd, facts, question.uid)
 
-    def _facts(self, fd: Fd) -> FdFacts:
+    def facts(self, fd: Fd) -> FdFacts:
         """What *fd* is, the caller's; Loop if it leads back here."""
         facts = what.describe(fd)
         if facts.device == self._device:
@@ -113,7 +113,7 @@ class Opener:
                 raise refuse(EPERM)
             fd = threads.descriptor(pidfd, number)
             try:
-                lends = self._facts(fd).kind == "dir"
+                lends = self.facts(fd).kind == "dir"
                 self._assign(question, handle.node, fd, confinement(pidfd) if lends else "")
             finally:
                 self._files.close(fd, question.uid)

@@ -16,6 +16,7 @@ from errno import EAGAIN, EINTR, EOPNOTSUPP
 from fcntl import F_GETFL, fcntl
 from typing import TYPE_CHECKING, NamedTuple
 
+from pagsrv.doors.fuse.nodes import Below, Node
 from pagsrv.doors.fuse.transfers import Reading, Writing
 from pagsrv.kernel import fuse, what
 from pagsrv.kernel.acting import acting_as
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pagsrv.doors.fuse.loop import Loop
-    from pagsrv.doors.fuse.nodes import Node
     from pagsrv.doors.fuse.transfers import Transfer
     from pagsrv.doors.fuse.workers import Workers
     from pagsrv.facts import FdFacts
@@ -56,9 +56,13 @@ class Means(NamedTuple):
 class Posted:
     """Owns *fd*, which *uid* opened, until `release`."""
 
-    def __init__(self, fd: Fd, facts: FdFacts, node: Node, uid: int, means: Means) -> None:
+    def __init__(
+        self, fd: Fd, facts: FdFacts, node: Node | Below, uid: int, means: Means
+    ) -> None:  # fmt: skip
         self.fd = fd
         self.node = node
+        self.seeks = isinstance(node, Below)
+        """Whether the offsets are the handle's own."""
         self.uid = uid
         self.over: Callable[[Transfer], None] = lambda _: None
         """Told of each transfer that is answered."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pagsrv.kernel.fuse import Question
 
 KICK = signal.SIGUSR1
-_OWN_OFFSET = -1  # of preadv2(2)
+_OWN_OFFSET = -1  # the file's, of preadv2(2)
 
 
 class Transfer:
@@ -35,6 +35,8 @@ class Transfer:
     """What is to be ready, as poll(2) says it."""
     held = 0
     """Bytes that are kept for it."""
+    offset = _OWN_OFFSET
+    """Where it begins."""
 
     def __init__(self, question: Question, *, patient: bool) -> None:
         self.unique = question.unique
@@ -89,12 +91,14 @@ class Reading(Transfer):
     def at_once(self, fd: Fd) -> memoryview | bytes:
         """As for any transfer."""
         buffer = bytearray(self.size)
-        got = os.preadv(fd.fileno(), [buffer], _OWN_OFFSET, os.RWF_NOWAIT)
+        got = os.preadv(fd.fileno(), [buffer], self.offset, os.RWF_NOWAIT)
         return memoryview(buffer)[:got]
 
     def _call(self, fd: int) -> int:
         self._own = ctypes.create_string_buffer(self.size)
-        return int(libc().read(fd, self._own, self.size))
+        if self.offset == _OWN_OFFSET:
+            return int(libc().read(fd, self._own, self.size))
+        return int(libc().pread(fd, self._own, self.size, ctypes.c_longlong(self.offset)))
 
     def _told(self, got: int) -> bytes:
         return b"" if self._own is None else self._own.raw[:got]
@@ -115,7 +119,7 @@ class Writing(Transfer):
         """As for any transfer."""
         while self.done < len(self.data):
             rest = self.data[self.done :]
-            got = os.pwritev(fd.fileno(), [rest], _OWN_OFFSET, os.RWF_NOWAIT)
+            got = os.pwritev(fd.fileno(), [rest], self._place(), os.RWF_NOWAIT)
             if not got:
                 break
             self.done += got
@@ -136,7 +140,13 @@ class Writing(Transfer):
 
     def _call(self, fd: int) -> int:
         rest = bytes(self.data[self.done :])
-        return int(libc().write(fd, rest, len(rest)))
+        place = self._place()
+        if place == _OWN_OFFSET:
+            return int(libc().write(fd, rest, len(rest)))
+        return int(libc().pwrite(fd, rest, len(rest), ctypes.c_longlong(place)))
+
+    def _place(self) -> int:
+        return self.offset if self.offset == _OWN_OFFSET else self.offset + self.done
 
     def _told(self, got: int) -> bytes:
         self.done += got

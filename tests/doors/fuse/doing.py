@@ -179,6 +179,14 @@ def stays_reading(path: str) -> None:
     wait_until_writing(held["thread"].native_id, "vfs_read")
 
 
+def stays_looking(path: str) -> None:
+    """Have a thread wait in stat(2) of *path*; `heard` has the errno's name it ends with."""
+    held["heard"] = []
+    held["thread"] = threading.Thread(target=lambda: held["heard"].append(fault(os.stat, path)))
+    held["thread"].start()
+    wait_until_writing(held["thread"].native_id, "statx")
+
+
 def heard() -> list[Any]:
     """What the thread of `stays_polling` or `stays_reading` heard."""
     held.pop("thread").join(SECONDS)
@@ -272,6 +280,14 @@ def post_held(directory: str, entry: str, name: str) -> None:
 
     with pagsrv.connect(directory) as board:
         board.post(entry, held[name])
+
+
+def replace_held(directory: str, entry: str, name: str) -> None:
+    """Have *entry* be what is held as *name*."""
+    import pagsrv  # noqa: PLC0415 -- as above
+
+    with pagsrv.connect(directory) as board:
+        board.post(entry, held[name], replace=True)
 
 
 def wait_until_reading() -> None:
