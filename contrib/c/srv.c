@@ -127,6 +127,27 @@ static int directory(int fd)
     return anew;
 }
 
+static int ask(struct pagsrv *board, const char *name, int flags)
+{
+    const char *access = (flags & O_ACCMODE) == O_WRONLY ? "w" : "rw";
+    int fd;
+
+    if (!srv_is_beneath(name) || !((flags & O_ACCMODE) || (flags & O_TRUNC)))
+        return pagsrv_open(board, name, NULL);
+    return pagsrv_open_beneath(board, &name, 1, access, &fd) < 0 ? -1 : fd;
+}
+
+/* What lies beneath was opened anew, so it is the caller's to append to.  FD is used up. */
+static int written(int fd, int flags)
+{
+    if ((!(flags & O_TRUNC) || ftruncate(fd, 0) == 0) &&
+        (!(flags & O_APPEND) || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_APPEND) == 0))
+        return fd;
+    flags = errno;
+    close(fd);
+    return fails(flags);
+}
+
 static int open_entry(struct srv *srv, const char *name, int flags)
 {
     struct pagsrv **line = srv_line(srv, &srv->board);
@@ -135,11 +156,30 @@ static int open_entry(struct srv *srv, const char *name, int flags)
     if (!line)
         return -1;
     do
-        fd = pagsrv_open(*line, name, NULL);
+        fd = ask(*line, name, flags);
     while (fd < 0 && srv_again(srv, line));
     if (fd < 0)
         return why_not_beneath(srv, name);
-    return flags & O_DIRECTORY ? directory(fd) : fd;
+    if (flags & O_DIRECTORY)
+        return directory(fd);
+    return srv_is_beneath(name) && (flags & (O_ACCMODE | O_TRUNC)) ? written(fd, flags) : fd;
+}
+
+/* What is not there is not made. */
+static int open_beneath(struct srv *srv, const char *name, int flags)
+{
+    int writes = (flags & O_ACCMODE) != O_RDONLY, error, fd;
+    struct stat is;
+
+    if ((flags & O_CREAT) && (flags & O_EXCL) && (srv_stat(srv, name, &is) == 0 || errno != ENOENT))
+        return fails(EEXIST);
+    fd = open_entry(srv, name, flags);
+    if (fd >= 0 || (errno != ENOENT && errno != EINVAL) || (errno == ENOENT && !(flags & O_CREAT)))
+        return fd;
+    if (errno == ENOENT)
+        return fails(EROFS);
+    error = errno;
+    return fails(writes && srv_stat(srv, name, &is) == 0 && S_ISDIR(is.st_mode) ? EISDIR : error);
 }
 
 int srv_entry(struct srv *srv, const char *name, struct pagsrv_entry *entry)
@@ -182,7 +222,7 @@ static int create(struct srv *srv, const char *name, char full[SRV_FULL])
 
 int srv_open(struct srv *srv, const char *name, int flags, char full[SRV_FULL])
 {
-    int creates = (flags & O_CREAT) && !srv_is_beneath(name), fd;
+    int creates = flags & O_CREAT, fd;
     struct pagsrv_entry entry;
 
     if (srv_is_directory(name)) {
@@ -190,8 +230,8 @@ int srv_open(struct srv *srv, const char *name, int flags, char full[SRV_FULL])
             return SRV_DIRECTORY;
         return fails(creates && (flags & O_EXCL) ? EEXIST : EISDIR);
     }
-    if (srv_is_beneath(name) && (flags & O_ACCMODE) != O_RDONLY)
-        return fails(EROFS);
+    if (srv_is_beneath(name))
+        return open_beneath(srv, name, flags);
     if (creates && (flags & O_EXCL)) {
         if (srv_entry(srv, name, &entry) == 0)
             return fails(EEXIST);

@@ -110,15 +110,32 @@ int srv_stat(struct srv *srv, const char *name, struct stat *found)
     return 0;
 }
 
+/* Whether the poster may only an open shows. */
+static int access_beneath(struct srv *srv, const char *name, int mode)
+{
+    struct stat found;
+    int fd;
+
+    if (srv_stat(srv, name, &found) < 0)
+        return -1;
+    if ((mode & X_OK) && !S_ISDIR(found.st_mode))
+        return fails(EACCES);
+    if (!(mode & W_OK))
+        return 0;
+    fd = S_ISDIR(found.st_mode) ? fails(EROFS) : srv_open(srv, name, O_WRONLY, NULL);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 ? -1 : 0;
+}
+
 int srv_access(struct srv *srv, const char *name, int mode)
 {
     struct pagsrv_entry entry;
-    struct stat found;
 
     if (srv_is_directory(name))
         return 0;
     if (srv_is_beneath(name))
-        return srv_stat(srv, name, &found) < 0 ? -1 : mode & W_OK ? fails(EACCES) : 0;
+        return access_beneath(srv, name, mode);
     if (srv_entry(srv, name, &entry) < 0)
         return -1;
     if (((mode & R_OK) && !strchr(entry.rights, 'r')) ||

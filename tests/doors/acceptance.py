@@ -105,6 +105,13 @@ def _programs(where: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
+def _directory(where: Path) -> str:
+    """A directory with one file somewhere in it."""
+    (where / "D" / "a").mkdir(parents=True)
+    (where / "D" / "a" / "b.txt").write_text("one\ntwo\n")
+    return str(where / "D")
+
+
 def _driver(where: Path, door: Door, *, other: bool) -> str:
     """A script that runs each row's own, and says where the next one begins."""
     lines = []
@@ -149,6 +156,8 @@ def _mounted(at: Path, directory: str) -> Iterator[str]:
 def _try(door: Door, where: Path, logins: tuple[Login, Login], at: str) -> dict[str, str]:
     """What each row prints through *door*, in two sessions."""
     env = _programs(where) | {"S": at}
+    # From outside: behind a door of seccomp's a poster lends nobody its rights.
+    logins[0].must("post", "docs", "--open", _directory(where))
     heard: dict[str, str] = {}
     for login, other in zip(logins, (False, True), strict=True):
         way = [one.replace("$S", at) for one in door.way]

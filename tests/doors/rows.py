@@ -3,7 +3,8 @@
 
 A script is run by sh, with $S the directory of the door, $F a file of two lines, "one" and
 "two", $G one of the line "other", $NAME a name of its own, $PYTHON, $BUSYBOX and $MUSL
-programs. What it prints is all that counts. `cli` is the same rule by the commands.
+programs; the entry docs is a posted directory. What it prints is all that counts. `cli` is the same
+rule by the commands.
 
 The law: a rule holds or it does not; what a door cannot do is said beside it, in one sentence,
 and is tried all the same. It refuses to know how a door is entered.
@@ -257,6 +258,17 @@ ROWS: tuple[Row, ...] = (
         "exec 3<$F; pagsrv post $NAME --fd 3; pagsrv open $NAME=0 -- $MUSL /dev/fd/0",
         "one\ntwo\n",
         {"preload": _MUSL},
+    ),
+    Row(
+        "beneath",
+        "what lies beneath a posted directory is opened and listed",
+        "ls $S/docs; ls $S/docs/a; cat $S/docs/a/b.txt; find $S/docs -type f | wc -l\n"
+        "echo three >>$S/docs/a/b.txt; tail -n 1 $S/docs/a/b.txt",
+        "pagsrv ls docs/ | grep -o 'a/$' | tr -d /; pagsrv ls docs/a | grep -o 'b.txt$'\n"
+        "pagsrv open docs/a/b.txt=0 -- cat; pagsrv ls docs/a | wc -l\n"
+        "pagsrv open docs/a/b.txt=1 --access rw -- sh -c 'cat <&1 >/dev/null; echo three'\n"
+        "pagsrv open docs/a/b.txt=0 -- tail -n 1",
+        "a\nb.txt\none\ntwo\n1\nthree\n",
     ),
     Row(
         "separate",
