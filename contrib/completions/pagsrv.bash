@@ -115,7 +115,7 @@ _pagsrv() {
                 ;;
             fdstore)
                 if [[ ${COMP_WORDS[*]:0:COMP_CWORD} == *' export'* ]]; then
-                    _pagsrv_names "$cur"
+                    _pagsrv_names '' "$cur"
                 else
                     mapfile -t COMPREPLY < <(compgen -W 'import export' -- "$cur")
                 fi
