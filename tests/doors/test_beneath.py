@@ -41,7 +41,7 @@ def test_files_are_read(login: Login, name: str, short_tmp: Path, door: tuple[st
 def test_nothing_is_written_and_nothing_leaves(
     login: Login, name: str, short_tmp: Path, door: tuple[str, ...]
 ) -> None:
-    """Without the write right, however it is tried, the files stay as they are, and links lead nowhere else."""
+    """Without the write right the files stay as they are; and links lead nowhere else."""
     (short_tmp / "b.txt").write_text("inside\n")
     (short_tmp / "out").symlink_to("/etc/passwd")
     login.must("post", name, "--open", str(short_tmp))
