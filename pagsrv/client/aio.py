@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
-from pagsrv.client import calls, conversation
+from pagsrv.client import calls, conversation, line
 from pagsrv.client.aio_events import Events
 from pagsrv.client.pipeline import Pipeline, dial
 from pagsrv.client.until import Ends, Shown, number_of
@@ -128,6 +128,7 @@ class Board:
 
     async def take(self, name: str, scope: str | None = None) -> Fd:
         """As open(), and the entry is removed; it is removed too if this is cancelled late."""
+        line.check_room(1)
         return await self._do(conversation.take_one(name, scope))
 
     async def open_many(self, names: Sequence[str], *, access: str | None = None) -> _Fds:
@@ -136,6 +137,7 @@ class Board:
 
     async def take_many(self, names: Sequence[str]) -> _Fds:
         """As open_many(), and all of the entries are removed in the same moment, or none."""
+        line.check_room(len(names))
         return await self._do(conversation.take_many(names))
 
     # ── post ──

@@ -193,6 +193,7 @@ class Board:
 
     def take(self, name: str, scope: str | None = None) -> Fd:
         """As open(), and the entry is removed in the same moment: of many takers one gets it."""
+        line.check_room(1)
         return self._do(conversation.take_one(name, scope))
 
     def open_many(self, names: Sequence[str], *, access: str | None = None) -> _Fds:
@@ -204,6 +205,7 @@ class Board:
 
     def take_many(self, names: Sequence[str]) -> _Fds:
         """As open_many(), and all of the entries are removed in the same moment, or none."""
+        line.check_room(len(names))
         return self._do(conversation.take_many(names))
 
     # ── post ──

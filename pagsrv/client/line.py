@@ -8,6 +8,7 @@ It refuses to know what the packets say.
 
 from __future__ import annotations
 
+import os
 import struct
 from _socket import (
     CMSG_SPACE,
@@ -20,6 +21,7 @@ from _socket import (
     socket,
 )
 from collections.abc import Sequence
+from errno import EMFILE, ENFILE
 
 from pagsrv.errors import InvalidParameter, PagsrvError, ProtocolError
 from pagsrv.kernel.fd import Fd
@@ -50,6 +52,23 @@ def check(packet: bytes, fds: Sequence[int] = ()) -> None:
         )
     if len(fds) > MESSAGE_FDS:
         raise InvalidParameter("", f"one call takes at most {MESSAGE_FDS} descriptors along")
+
+
+def check_room(count: int) -> None:
+    """PagsrvError unless *count* more descriptors can be held: what is taken is nowhere else."""
+    held: list[int] = []
+    try:
+        held.extend(os.eventfd(0) for _ in range(count))
+    except OSError as error:
+        if error.errno not in (EMFILE, ENFILE):
+            raise
+        raise PagsrvError(
+            "nothing was taken, since this process may hold no more descriptors: close some, or "
+            "raise the limit (ulimit -n)"
+        ) from None
+    finally:
+        for fd in held:
+            os.close(fd)
 
 
 def send(sock: socket, packet: bytes, fds: Sequence[int]) -> None:

@@ -184,6 +184,23 @@ def test_descriptors_beyond_the_limit_are_said_and_survived(
         assert board.stat("x").name == "x"
 
 
+def test_what_cannot_be_held_is_not_taken(
+    face: Face, short_tmp: Path, few_descriptors: Callable[[], None]
+) -> None:
+    """Of two only one could be kept, and the other would be nowhere: both are still there."""
+    with (
+        running_broker(short_tmp) as broker,
+        face.connect(broker.dir, scopes=["user"], changes=True) as board,
+    ):
+        for name in ("x", "y"):
+            board.post(name, 0, scope="user")
+        few_descriptors()
+        with pytest.raises(pagsrv.PagsrvError, match=r"nothing was taken.*ulimit"):
+            board.take_many(["x", "y"])
+        assert sorted(board.names()) == ["x", "y"]
+        board.take("x").close()
+
+
 @pytest.fixture
 def few_descriptors() -> Iterator[Callable[[], None]]:
     """A function after which this process has no free descriptor but one."""
