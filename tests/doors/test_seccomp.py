@@ -156,7 +156,7 @@ def test_a_posted_directory_is_one(login: Login, name: str, short_tmp: Path) -> 
 def test_beneath_a_posted_directory_the_broker_opens(
     login: Login, name: str, file: str, short_tmp: Path
 ) -> None:
-    """For reading, and nothing that leaves it; what was posted through the door lends no rights."""
+    """Nothing that leaves it, nothing is made; what was posted through the door lends no rights."""
     (short_tmp / "sub").mkdir()
     (short_tmp / "sub" / "within").write_text("deep\n")
     (short_tmp / "out").symlink_to("/etc/passwd")
@@ -166,7 +166,7 @@ def test_beneath_a_posted_directory_the_broker_opens(
         "def said(name): return told(lambda: open(path + name).read().strip())\n"
         "print(said('/sub/within'), os.stat(path + '/sub/within').st_size)\n"
         "print(os.listdir(path + '/sub'), said('/none'), said('/out'), said('/sub/../none'))\n"
-        "print(said('-f/x'), told(os.open, path + '/sub/within', os.O_RDWR))\n"
+        "print(said('-f/x'), told(os.open, path + '/sub/new', os.O_RDWR | os.O_CREAT))\n"
         "print(told(os.unlink, path + '/sub/within'))\n"
         f"directory = os.open({str(short_tmp)!r}, os.O_RDONLY)\n"
         "with open(path + '-d', 'w') as handle: print(directory, file=handle)\n"
