@@ -59,8 +59,8 @@ packages="$packages musl-tools"
 if [ "$kind" = test ]; then
     packages="$packages git socat tmux clang g++ libbpf-dev"
     # The doors are tried with programs that know nothing of pagsrv.
-    packages="$packages busybox-static valgrind fuse3 libfuse3-dev pkg-config"
-    packages="$packages openssh-client openssh-server nginx-light s6 systemd strace"
+    packages="$packages busybox-static valgrind fuse3 pkg-config"
+    packages="$packages openssh-client openssh-server nginx-light s6 systemd"
     # The gssd example is tested against a KDC of its own; its package gssapi is built here.
     packages="$packages util-linux libkrb5-dev krb5-kdc krb5-admin-server krb5-user"
 fi
