@@ -219,17 +219,23 @@ class Namespace:
         return self.told(view)
 
     def unlink(self, question: Question) -> bytes:
-        """UNLINK."""
+        """UNLINK; the kernel asks it of no directory."""
+        return self._remove(question)
+
+    def rmdir(self, question: Question) -> bytes:
+        """RMDIR: an entry that is a directory is withdrawn so, whatever lies beneath it."""
+        return self._remove(question, directory=True)
+
+    def _remove(self, question: Question, *, directory: bool = False) -> bytes:
         name = _name(question.names()[0], missing=True)
         with self.callers.proved(question) as behalf, self.boards.lend() as board:
-            scope = board.stat(name, brief=True, on_behalf_of=behalf).scope
+            view = board.stat(name, brief=True, on_behalf_of=behalf)
+            scope = view.scope
+            if directory and not attributes.is_directory(view):
+                raise refuse(ENOTDIR)
             board.remove(name, scope, on_behalf_of=behalf)
         self.nodes.removed(scope, name)
         return b""
-
-    def rmdir(self, _: Question) -> bytes:
-        """RMDIR."""
-        raise refuse(ENOTDIR)
 
     def rename(self, question: Question) -> bytes:
         """RENAME."""

@@ -18,7 +18,7 @@ from tests.actors import Actor
 from tests.daemon.directories import walkers
 from tests.daemon.waiting import until
 from tests.doors.fuse import doing
-from tests.doors.fuse.mounts import Mounted
+from tests.doors.fuse.mounts import Mounted, mounted
 from tests.running import Running
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root]
@@ -145,7 +145,8 @@ def test_writing(here: Actor, docs: str, tree: Path) -> None:
         ("cat {}/nowhere", "No such file or directory"),
         ("cat {}/fifo", "No such device or address"),
         ("cat {}/a", "Is a directory"),
-        ("rmdir {}", "Not a directory"),
+        ("rmdir {}-more", "Not a directory"),
+        ("rm {}", "Is a directory"),
     ],
 )
 def test_what_is_refused(here: Actor, docs: str, tree: Path, script: str, why: str) -> None:
@@ -250,3 +251,16 @@ def test_what_is_forgotten_is_let_go(here: Actor, docs: str, tree: Path, mount: 
     here(doing.cycle, docs + "/a/b.txt", 200)
     here(doing.shell, f"cat {docs}/a/deep/*")
     until(lambda: mount.descriptors() <= before + 8, lambda: here(os.getpid), "all is closed")
+
+
+def test_a_mount_for_the_uid(board: Running, tree: Path, short_tmp: Path) -> None:
+    """It is the poster of what is written into it, so that it may be gone beneath."""
+    with mounted(short_tmp, board.dir, "--same-uid", "--scope=user") as made, Actor() as actor:
+        at = made / "docs"
+        said = actor(
+            doing.shell,
+            f"exec 3<{tree}; echo 3 >{at}; cat {at}/a/b.txt; ls {at}/a; (cd {at}/a && cat up)\n"
+            f"mv {at} {at}-b && echo three >>{at}-b/first && rmdir {at}-b && ls {made.path}",
+        )
+        assert said == (0, "one\ntwo\nb.txt\ndeep\nup\nread me\n", "")
+    assert (tree / "a" / "b.txt").read_text() == "one\ntwo\nthree\n"

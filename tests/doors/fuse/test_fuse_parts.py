@@ -29,6 +29,7 @@ from pagsrv.errors import NoEntry, ProtocolError
 from pagsrv.kernel import fuse
 from pagsrv.masks import format_mask, parse_mask
 from pagsrv.messages import EntryView, Owner
+from pagsrv.nodes import Node as Found
 from tests.running import running_broker
 
 SECONDS = 10
@@ -237,3 +238,23 @@ def test_a_mode_that_is_set_undoes_nobodys_change(short_tmp: Path) -> None:
         space.setattr(fuse.parse(memoryview(fuse.IN.pack(*head) + body)))
         assert node.view.mask == board.stat("x").mask == format_mask(0x3B000000)
         space.boards.close()
+
+
+def test_what_lies_beneath_is_forgotten() -> None:
+    """A directory keeps its number, a file that is open does not; with the last, all is let go."""
+    nodes = Nodes(everybody=False)
+    number, top = nodes.tell(view(name="docs"))
+    folder, file = (Found(name, kind, 1, 1.0, None) for name, kind in (("a", "dir"), ("b", "file")))
+    first, inner = nodes.tell_below(top, ("a",), folder)
+    assert nodes.tell_below(top, ("a",), folder) == (first, inner)
+    one, node = nodes.tell_below(top, ("a", "b"), file)
+    node.handles = 1
+    two, same = nodes.tell_below(top, ("a", "b"), file)
+    assert two != one
+    assert same is node
+    third, other = nodes.tell_below(top, ("a",), file)
+    assert other is not inner
+    for told, times in ((first, 2), (one, 1), (two, 1), (third, 1), (number, 1)):
+        nodes.forget(told, times)
+    assert not nodes._by_number
+    assert not nodes._by_key
