@@ -128,6 +128,9 @@ def start_all(house: House, rounds: int) -> None:
 def main() -> int:
     """Measure and print; the exit status says whether the bounds hold."""
     words = sys.argv[2 if PRELOAD else 1 :]
+    if not all(word.isdigit() for word in words[:1]) or len(words) > 1:
+        say("usage: door.py [--preload] [ROUNDS]")
+        return 2
     rounds = int(words[0]) if words else 7
     everywhere = os.sched_getaffinity(0)
     with (
