@@ -127,18 +127,26 @@ class Board:
         return await self._do(conversation.open_one(name, scope, access))
 
     async def take(self, name: str, scope: str | None = None) -> Fd:
-        """As open(), and the entry is removed; it is removed too if this is cancelled late."""
+        """As open(), and the entry is removed; it is removed too if this is cancelled late.
+
+        It stays, by PagsrvError, if this process can hold no descriptor more.
+        """
+        call = conversation.take_one(name, scope)
         line.check_room(1)
-        return await self._do(conversation.take_one(name, scope))
+        return await self._do(call)
 
     async def open_many(self, names: Sequence[str], *, access: str | None = None) -> _Fds:
         """The descriptors of *names* (at most 253, in that order), all or none; the caller's."""
         return await self._do(conversation.open_many(names, access))
 
     async def take_many(self, names: Sequence[str]) -> _Fds:
-        """As open_many(), and all of the entries are removed in the same moment, or none."""
+        """As open_many(), and all of the entries are removed in the same moment, or none.
+
+        None of them, by PagsrvError, if this process cannot hold as many descriptors.
+        """
+        call = conversation.take_many(names)
         line.check_room(len(names))
-        return await self._do(conversation.take_many(names))
+        return await self._do(call)
 
     # ── post ──
 

@@ -192,9 +192,13 @@ class Board:
         raise error
 
     def take(self, name: str, scope: str | None = None) -> Fd:
-        """As open(), and the entry is removed in the same moment: of many takers one gets it."""
+        """As open(), and the entry is removed in the same moment: of many takers one gets it.
+
+        It stays, by PagsrvError, if this process can hold no descriptor more.
+        """
+        call = conversation.take_one(name, scope)
         line.check_room(1)
-        return self._do(conversation.take_one(name, scope))
+        return self._do(call)
 
     def open_many(self, names: Sequence[str], *, access: str | None = None) -> _Fds:
         """The descriptors of *names* (at most 253, in that order), all or none; the caller's.
@@ -204,9 +208,13 @@ class Board:
         return self._do(conversation.open_many(names, access))
 
     def take_many(self, names: Sequence[str]) -> _Fds:
-        """As open_many(), and all of the entries are removed in the same moment, or none."""
+        """As open_many(), and all of the entries are removed in the same moment, or none.
+
+        None of them, by PagsrvError, if this process cannot hold as many descriptors.
+        """
+        call = conversation.take_many(names)
         line.check_room(len(names))
-        return self._do(conversation.take_many(names))
+        return self._do(call)
 
     # ── post ──
 

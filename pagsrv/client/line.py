@@ -55,10 +55,13 @@ def check(packet: bytes, fds: Sequence[int] = ()) -> None:
 
 
 def check_room(count: int) -> None:
-    """PagsrvError unless *count* more descriptors can be held: what is taken is nowhere else."""
+    """PagsrvError unless *count* more descriptors can be held: what is taken is nowhere else.
+
+    More than one message carries are not looked for: the broker refuses them.
+    """
     held: list[int] = []
     try:
-        held.extend(os.eventfd(0) for _ in range(count))
+        held.extend(os.eventfd(0) for _ in range(count if count <= MESSAGE_FDS else 0))
     except OSError as error:
         if error.errno not in (EMFILE, ENFILE):
             raise

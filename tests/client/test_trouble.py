@@ -198,6 +198,8 @@ def test_what_cannot_be_held_is_not_taken(
         with pytest.raises(pagsrv.PagsrvError, match=r"nothing was taken.*ulimit"):
             board.take_many(["x", "y"])
         assert sorted(board.names()) == ["x", "y"]
+        with pytest.raises(pagsrv.InvalidParameter, match="253"):
+            board.take_many(["x"] * 254)
         board.take("x").close()
 
 
